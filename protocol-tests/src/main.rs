@@ -1,0 +1,2 @@
+//! A conformance suite for STOMP brokers.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Hoofbeat, a STOMP message broker.
