@@ -1,1 +1,3 @@
 //! Hoofbeat, a STOMP message broker.
+
+pub mod stomp;
