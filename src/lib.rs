@@ -1,3 +1,6 @@
 //! Hoofbeat, a STOMP message broker.
 
+pub mod broker;
+pub mod server;
+pub mod session;
 pub mod stomp;

@@ -1,0 +1,66 @@
+//! What an operator may set about listeners and sockets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::{broker, session};
+
+/// Settings of a [`Server`](super::Server): listeners, sockets, sessions and virtual hosts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where WebSocket and HTTP are served. Port 0 takes a free one. `None`: not at all.
+    pub websocket: Option<SocketAddr>,
+    /// Where STOMP over TCP is served. Port 0 takes a free one. `None`: not at all.
+    pub tcp: Option<SocketAddr>,
+    /// Listen on other addresses than loopback although nothing authenticates clients.
+    pub insecure_open: bool,
+    /// HTTP paths that take a WebSocket upgrade.
+    pub paths: Vec<String>,
+    /// Origins of web pages that may connect besides the same host and loopback: `https://app.example`; `*` for any.
+    pub allowed_origins: Vec<String>,
+    /// Octets of an HTTP request head.
+    pub http_head_bytes: usize,
+    /// Milliseconds for a complete HTTP request head, from the accept and between requests.
+    pub http_head_ms: u64,
+    /// Milliseconds in which the socket must take some octets when something waits to be written.
+    pub write_ms: u64,
+    /// Milliseconds a connection stays after its last frame so that the peer can read it and close first.
+    pub linger_ms: u64,
+    /// Milliseconds after a stop signal in which sessions may finish.
+    pub drain_ms: u64,
+    /// Connections that may be open, all listeners together. 0: as many as descriptors allow.
+    pub connections: usize,
+    /// Longest queue of connections the kernel may hold for us.
+    pub backlog: u32,
+    /// Largest WebSocket message written to a client. `None`: the splitting that only Spring's client needs (8 KiB).
+    pub outbound_message_bytes: Option<usize>,
+    /// Settings of every session.
+    pub session: session::Settings,
+    /// Settings of the default virtual host.
+    pub broker: broker::Settings,
+    /// Further virtual hosts by the name that CONNECT's `host` gives.
+    pub hosts: BTreeMap<String, broker::Settings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            websocket: Some(SocketAddr::from(([127, 0, 0, 1], 15_674))),
+            tcp: Some(SocketAddr::from(([127, 0, 0, 1], 61_613))),
+            insecure_open: false,
+            paths: ["/ws", "/", "/stomp"].map(String::from).to_vec(),
+            allowed_origins: Vec::new(),
+            http_head_bytes: 16 << 10,
+            http_head_ms: 10_000,
+            write_ms: 10_000,
+            linger_ms: 2_000,
+            drain_ms: 10_000,
+            connections: 0,
+            backlog: 4_096,
+            outbound_message_bytes: None,
+            session: session::Settings::default(),
+            broker: broker::Settings::default(),
+            hosts: BTreeMap::new(),
+        }
+    }
+}
