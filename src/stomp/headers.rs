@@ -18,23 +18,36 @@ pub struct Line<'a> {
     pub value: &'a str,
 }
 
+/// The lines of one frame; so many that most frames need no memory of their own for them.
+pub(super) type Lines<'a> = SmallVec<[Line<'a>; 10]>;
+
 /// The header lines of one frame, in order, repeated ones included.
 ///
 /// Every escape sequence in them has been checked by the decoder.
 #[derive(Clone, Debug, Default)]
 pub struct Headers<'a> {
-    lines: SmallVec<[Line<'a>; 10]>,
-    /// Some line holds a backslash, and the frame is one whose headers are escaped.
+    lines: Lines<'a>,
+    /// Backslashes in `lines` begin escape sequences.
     escaped: bool,
+    /// There is something to unescape: most frames have nothing, and need not be searched at each look.
+    unescape: bool,
 }
 
 impl<'a> Headers<'a> {
     /// Headers made of `lines`. `escaped` says whether backslashes in them are escape sequences
     /// (they are not in CONNECT, STOMP, CONNECTED and in a 1.0 session).
     pub fn new(lines: impl IntoIterator<Item = Line<'a>>, escaped: bool) -> Self {
+        let lines: Lines = lines.into_iter().collect();
+        let backslashes = lines.iter().any(|line| line.name.contains('\\') || line.value.contains('\\'));
+        Headers::read(lines, escaped, backslashes)
+    }
+
+    /// As [`Headers::new`], from somebody who knows whether there is a backslash in `lines`.
+    pub(super) fn read(lines: Lines<'a>, escaped: bool, backslashes: bool) -> Self {
         Headers {
-            lines: lines.into_iter().collect(),
+            lines,
             escaped,
+            unescape: escaped && backslashes,
         }
     }
 
@@ -69,11 +82,11 @@ impl<'a> Headers<'a> {
     }
 
     fn is_called(&self, line: &Line<'a>, name: &str) -> bool {
-        line.name == name || (self.escaped && line.name.contains('\\') && unescape(line.name) == name)
+        line.name == name || (self.unescape && line.name.contains('\\') && unescape(line.name) == name)
     }
 
     fn decoded(&self, text: &'a str) -> Cow<'a, str> {
-        if self.escaped {
+        if self.unescape {
             unescape(text)
         } else {
             Cow::Borrowed(text)

@@ -16,6 +16,7 @@ pub mod frame;
 pub mod headers;
 pub mod heartbeat;
 
-pub use decode::{DecodeError, Decoder, Limits};
+pub use decode::{DecodeError, DecodeErrorKind, Decoder, Limits};
 pub use frame::{Command, Frame, Version};
 pub use headers::{Headers, Line};
+pub use heartbeat::{Beat, HeartBeat, Liveness, Tolerance};
