@@ -38,7 +38,9 @@ impl<'a> Headers<'a> {
     /// (they are not in CONNECT, STOMP, CONNECTED and in a 1.0 session).
     pub fn new(lines: impl IntoIterator<Item = Line<'a>>, escaped: bool) -> Self {
         let lines: Lines = lines.into_iter().collect();
-        let backslashes = lines.iter().any(|line| line.name.contains('\\') || line.value.contains('\\'));
+        let backslashes = lines
+            .iter()
+            .any(|line| line.name.contains('\\') || line.value.contains('\\'));
         Headers::read(lines, escaped, backslashes)
     }
 
@@ -82,7 +84,8 @@ impl<'a> Headers<'a> {
     }
 
     fn is_called(&self, line: &Line<'a>, name: &str) -> bool {
-        line.name == name || (self.unescape && line.name.contains('\\') && unescape(line.name) == name)
+        line.name == name
+            || (self.unescape && line.name.contains('\\') && unescape(line.name) == name)
     }
 
     fn decoded(&self, text: &'a str) -> Cow<'a, str> {
@@ -124,7 +127,10 @@ pub fn unescape(text: &str) -> Cow<'_, str> {
 /// `\r`; it is sent all the same, because a bare CR is refused by more clients than the escape.
 pub fn escape_into(out: &mut Vec<u8>, text: &str, version: Version) {
     if version == Version::V1_0 {
-        out.extend(text.bytes().map(|b| if b == b'\n' || b == b'\r' { b' ' } else { b }));
+        out.extend(
+            text.bytes()
+                .map(|b| if b == b'\n' || b == b'\r' { b' ' } else { b }),
+        );
         return;
     }
     for &byte in text.as_bytes() {

@@ -155,7 +155,10 @@ impl Liveness {
 
     /// When [`Liveness::advance`] must be called next.
     pub fn due(&self) -> Option<u64> {
-        [self.beat_due(), self.watch_due()].into_iter().flatten().min()
+        [self.beat_due(), self.watch_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What is due; to be called until it gives `None`.
@@ -170,7 +173,9 @@ impl Liveness {
             return None;
         }
         let silent_ms = now.saturating_sub(self.heard);
-        self.watch.as_mut().map(|watch| watch.suspect(now, silent_ms))
+        self.watch
+            .as_mut()
+            .map(|watch| watch.suspect(now, silent_ms))
     }
 
     fn beat_due(&self) -> Option<u64> {
@@ -236,8 +241,14 @@ fn early(interval: u32) -> u64 {
 mod tests {
     use super::*;
 
-    const CLIENT: HeartBeat = HeartBeat { send: 10_000, receive: 10_000 };
-    const SERVER: HeartBeat = HeartBeat { send: 10_000, receive: 10_000 };
+    const CLIENT: HeartBeat = HeartBeat {
+        send: 10_000,
+        receive: 10_000,
+    };
+    const SERVER: HeartBeat = HeartBeat {
+        send: 10_000,
+        receive: 10_000,
+    };
     const PING: Tolerance = Tolerance {
         permille: 2_000,
         extra_ms: 1_000,
@@ -245,7 +256,10 @@ mod tests {
         idle_probe_ms: 30_000,
         can_probe: true,
     };
-    const TCP: Tolerance = Tolerance { can_probe: false, ..PING };
+    const TCP: Tolerance = Tolerance {
+        can_probe: false,
+        ..PING
+    };
 
     fn pair(text: &str) -> HeartBeat {
         HeartBeat::parse(text).unwrap()
@@ -257,7 +271,11 @@ mod tests {
         while let Some(due) = liveness.due().filter(|&due| due <= end) {
             assert!(liveness.due() > due.checked_sub(1), "due goes back");
             if let Some(before) = due.checked_sub(1) {
-                assert_eq!(liveness.clone().advance(before), None, "nothing happens before it is due");
+                assert_eq!(
+                    liveness.clone().advance(before),
+                    None,
+                    "nothing happens before it is due"
+                );
             }
             let before = beats.len();
             while let Some(beat) = liveness.advance(due) {
@@ -270,16 +288,35 @@ mod tests {
     }
 
     fn only_sends(beats: &[(u64, Beat)]) -> Vec<u64> {
-        beats.iter().filter(|(_, beat)| *beat == Beat::Send).map(|&(at, _)| at).collect()
+        beats
+            .iter()
+            .filter(|(_, beat)| *beat == Beat::Send)
+            .map(|&(at, _)| at)
+            .collect()
     }
 
     #[test]
     fn row_053_takes_two_non_negative_integers_and_nothing_else() {
         assert_eq!(HeartBeat::parse("0,0"), Some(HeartBeat::default()));
-        assert_eq!(HeartBeat::parse("1000,02000"), Some(HeartBeat { send: 1000, receive: 2000 }));
+        assert_eq!(
+            HeartBeat::parse("1000,02000"),
+            Some(HeartBeat {
+                send: 1000,
+                receive: 2000
+            })
+        );
         let endless = HeartBeat::parse("4294967295,99999999999999999999999");
-        assert_eq!(endless, Some(HeartBeat { send: u32::MAX, receive: u32::MAX }));
-        for bad in ["", ",", "1", "1,", ",1", "1,2,3", "-1,0", "0,-1", "+1,0", "1.5,0", "1 ,2", " 1,2", "1,2 ", "a,b", "1;2", "٣,٣", "1,\n2"] {
+        assert_eq!(
+            endless,
+            Some(HeartBeat {
+                send: u32::MAX,
+                receive: u32::MAX
+            })
+        );
+        for bad in [
+            "", ",", "1", "1,", ",1", "1,2,3", "-1,0", "0,-1", "+1,0", "1.5,0", "1 ,2", " 1,2",
+            "1,2 ", "a,b", "1;2", "٣,٣", "1,\n2",
+        ] {
             assert_eq!(HeartBeat::parse(bad), None, "{bad:?}");
         }
         assert_eq!(pair("5,70").to_string(), "5,70");
@@ -294,19 +331,30 @@ mod tests {
 
     #[test]
     fn row_055_sends_early_in_each_interval_which_is_the_larger_of_the_two() {
-        for (client, server, interval) in [("0,10000", "10000,0", 10_000), ("0,500", "10000,0", 10_000), ("0,20000", "10000,0", 20_000)] {
+        for (client, server, interval) in [
+            ("0,10000", "10000,0", 10_000),
+            ("0,500", "10000,0", 10_000),
+            ("0,20000", "10000,0", 20_000),
+        ] {
             let mut liveness = Liveness::agree(pair(client), pair(server), TCP, 7);
             let sends = only_sends(&run(&mut liveness, 7 + 10 * interval));
             assert!(sends.len() >= 10, "{client} {server}");
             let mut last = 7;
             for at in sends {
                 let gap = at - last;
-                assert!(gap * 10 >= interval * 5 && gap * 10 <= interval * 8, "{client} {server}: {gap}");
+                assert!(
+                    gap * 10 >= interval * 5 && gap * 10 <= interval * 8,
+                    "{client} {server}: {gap}"
+                );
                 last = at;
             }
         }
         for (client, server) in [("0,0", "10000,0"), ("0,10000", "0,0")] {
-            assert_eq!(Liveness::agree(pair(client), pair(server), TCP, 0).due(), None, "{client} {server}");
+            assert_eq!(
+                Liveness::agree(pair(client), pair(server), TCP, 0).due(),
+                None,
+                "{client} {server}"
+            );
         }
     }
 
@@ -337,12 +385,26 @@ mod tests {
 
     #[test]
     fn row_057_058_a_silent_tcp_peer_is_cut_after_twice_the_larger_interval_and_a_second() {
-        for (client, server, interval) in [("10000,0", "0,10000", 10_000), ("500,0", "0,10000", 10_000), ("20000,0", "0,10000", 20_000)] {
+        for (client, server, interval) in [
+            ("10000,0", "0,10000", 10_000),
+            ("500,0", "0,10000", 10_000),
+            ("20000,0", "0,10000", 20_000),
+        ] {
             let mut liveness = Liveness::agree(pair(client), pair(server), TCP, 0);
             let expected_ms = u32::try_from(interval).unwrap();
             let silent_ms = 2 * interval + 1_000;
             let beats = run(&mut liveness, u64::from(u32::MAX));
-            assert_eq!(beats, [(silent_ms, Beat::Silent { silent_ms, expected_ms })], "{client} {server}");
+            assert_eq!(
+                beats,
+                [(
+                    silent_ms,
+                    Beat::Silent {
+                        silent_ms,
+                        expected_ms
+                    }
+                )],
+                "{client} {server}"
+            );
         }
         for (client, server) in [("0,0", "0,10000"), ("10000,0", "0,0")] {
             let mut liveness = Liveness::agree(pair(client), pair(server), TCP, 0);
@@ -352,7 +414,11 @@ mod tests {
 
     #[test]
     fn row_058_a_tolerance_below_the_interval_is_no_tolerance_to_cut_healthy_peers_with() {
-        let harsh = Tolerance { permille: 0, extra_ms: 0, ..TCP };
+        let harsh = Tolerance {
+            permille: 0,
+            extra_ms: 0,
+            ..TCP
+        };
         let mut liveness = Liveness::agree(pair("10000,0"), SERVER, harsh, 0);
         assert_eq!(run(&mut liveness, 9_999), []);
     }
@@ -369,8 +435,14 @@ mod tests {
     #[test]
     fn a_silent_websocket_peer_is_probed_before_it_is_cut() {
         let mut liveness = Liveness::agree(pair("10000,0"), SERVER, PING, 0);
-        let silent = Beat::Silent { silent_ms: 26_000, expected_ms: 10_000 };
-        assert_eq!(run(&mut liveness, 1_000_000), [(21_000, Beat::Probe), (26_000, silent)]);
+        let silent = Beat::Silent {
+            silent_ms: 26_000,
+            expected_ms: 10_000,
+        };
+        assert_eq!(
+            run(&mut liveness, 1_000_000),
+            [(21_000, Beat::Probe), (26_000, silent)]
+        );
         assert_eq!(liveness.advance(u64::MAX), None, "told once");
         liveness.heard(2_000_000);
         assert_eq!(liveness.due(), None, "gone is gone");
@@ -402,8 +474,14 @@ mod tests {
             assert_eq!(liveness.advance(heard + 30_000), None);
             liveness.heard(heard + 30_010);
         }
-        let silent = Beat::Silent { silent_ms: 60_000, expected_ms: 0 };
-        assert_eq!(run(&mut liveness, u64::from(u32::MAX)), [(180_050, Beat::Probe), (210_050, silent)]);
+        let silent = Beat::Silent {
+            silent_ms: 60_000,
+            expected_ms: 0,
+        };
+        assert_eq!(
+            run(&mut liveness, u64::from(u32::MAX)),
+            [(180_050, Beat::Probe), (210_050, silent)]
+        );
     }
 
     #[test]

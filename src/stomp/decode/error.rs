@@ -159,7 +159,11 @@ impl DecodeError {
             Some(command) if command.is_connect() => None,
             _ => head::receipt_of(known, grammar),
         };
-        DecodeError { kind, command, receipt }
+        DecodeError {
+            kind,
+            command,
+            receipt,
+        }
     }
 }
 
@@ -174,7 +178,9 @@ pub(super) fn printable(octets: &[u8]) -> String {
 
 fn frame_too_large(limit: usize, announced: Option<u64>) -> String {
     match announced {
-        Some(length) => format!("content-length is {length}, and a whole frame may have {limit} octets"),
+        Some(length) => {
+            format!("content-length is {length}, and a whole frame may have {limit} octets")
+        }
         None => format!("the frame is longer than {limit} octets"),
     }
 }
