@@ -90,6 +90,10 @@ enum End {
 }
 
 /// One whole frame.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and a box would be an allocation a frame"
+)]
 enum Whole<'a> {
     /// It was read from the input alone.
     Received(Frame<'a>),
@@ -300,6 +304,12 @@ impl Decoder {
         self.lent = false;
         self.held.clear();
         self.held.shrink_to(KEPT);
+    }
+
+    /// Octets of memory taken for an unfinished frame.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.held.capacity()
     }
 
     #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct Line<'a> {
     pub value: &'a str,
 }
 
-/// The lines of one frame; so many that most frames need no memory of their own for them.
+/// The lines of one frame, so many inline that most frames need no memory of their own for them.
 pub(super) type Lines<'a> = SmallVec<[Line<'a>; 10]>;
 
 /// The header lines of one frame, in order, repeated ones included.
@@ -121,25 +121,139 @@ pub fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Appends `text`, a name or value, escaped for a peer that speaks `version`.
+/// Appends `value`, escaped for a peer that speaks `version`.
 ///
-/// 1.0 has no escapes: what would break its grammar (LF, NUL aside) is replaced by a blank. 1.1 does not define
-/// `\r`; it is sent all the same, because a bare CR is refused by more clients than the escape.
-pub fn escape_into(out: &mut Vec<u8>, text: &str, version: Version) {
-    if version == Version::V1_0 {
-        out.extend(
-            text.bytes()
-                .map(|b| if b == b'\n' || b == b'\r' { b' ' } else { b }),
-        );
-        return;
+/// 1.0 has no escapes: a line end, which would break its grammar, is replaced by a blank. So is NUL in every version, since none can
+/// write it. 1.1 does not define `\r`; it is sent all the same, because a bare CR is refused by more clients than the escape.
+pub fn escape_into(out: &mut Vec<u8>, value: &str, version: Version) {
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|&octet| is_special(octet, version)) {
+        let (plain, from) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        out.extend_from_slice(plain);
+        let Some((&special, after)) = from.split_first() else {
+            return;
+        };
+        out.extend_from_slice(escaped(special, version));
+        rest = after;
     }
-    for &byte in text.as_bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b':' => out.extend_from_slice(b"\\c"),
-            _ => out.push(byte),
+    out.extend_from_slice(rest);
+}
+
+/// Appends `name`, escaped for a peer that speaks `version`.
+///
+/// As [`escape_into`], and in 1.0 a colon, which would end the name there, is replaced by a blank as well. A name that is empty cannot
+/// be written in any version, nor in 1.0 one of blanks alone, which its peers may trim; the caller leaves those out.
+pub fn escape_name_into(out: &mut Vec<u8>, name: &str, version: Version) {
+    let start = out.len();
+    escape_into(out, name, version);
+    if version == Version::V1_0 {
+        for octet in out.iter_mut().skip(start).filter(|octet| **octet == b':') {
+            *octet = b' ';
         }
+    }
+}
+
+/// What cannot stand in a value of `version` as it is.
+fn is_special(octet: u8, version: Version) -> bool {
+    match octet {
+        b'\n' | b'\r' | 0 => true,
+        b'\\' | b':' => version > Version::V1_0,
+        _ => false,
+    }
+}
+
+/// What is written instead of `special`.
+fn escaped(special: u8, version: Version) -> &'static [u8] {
+    match special {
+        0 => b" ",
+        _ if version == Version::V1_0 => b" ",
+        b'\n' => b"\\n",
+        b'\r' => b"\\r",
+        b':' => b"\\c",
+        _ => b"\\\\",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped_value(value: &str, version: Version) -> String {
+        let mut out = b">".to_vec();
+        escape_into(&mut out, value, version);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn escaped_name(name: &str, version: Version) -> String {
+        let mut out = b":>".to_vec();
+        escape_name_into(&mut out, name, version);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn line<'a>(name: &'a str, value: &'a str) -> Line<'a> {
+        Line { name, value }
+    }
+
+    #[test]
+    fn row_010_values_and_names_are_escaped_by_version() {
+        let text = "a:b\\c\nd\re한";
+        for version in [Version::V1_1, Version::V1_2] {
+            assert_eq!(escaped_value(text, version), ">a\\cb\\\\c\\nd\\re한");
+            assert_eq!(escaped_name(text, version), ":>a\\cb\\\\c\\nd\\re한");
+        }
+        for plain in ["", "plain", "http//x", " blanks "] {
+            assert_eq!(escaped_value(plain, Version::V1_2), format!(">{plain}"));
+        }
+        assert_eq!(escaped_value("::", Version::V1_2), ">\\c\\c");
+    }
+
+    #[test]
+    fn row_012_what_1_0_cannot_write_becomes_a_blank() {
+        assert_eq!(escaped_value("a:b\\c\nd\re", Version::V1_0), ">a:b\\c d e");
+        assert_eq!(
+            escaped_name("a:b\\c\nd\re:", Version::V1_0),
+            ":>a b\\c d e ",
+            "what was there before stays"
+        );
+    }
+
+    #[test]
+    fn a_nul_from_an_embedding_program_cannot_end_the_frame() {
+        for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+            assert_eq!(escaped_value("a\0b", version), ">a b");
+            assert_eq!(escaped_name("a\0b", version), ":>a b");
+        }
+    }
+
+    #[test]
+    fn unescape_undoes_escape() {
+        for text in ["", "\\", "\\\\", "\\n", "a:b\\c\nd\r:", "한\\글"] {
+            for version in [Version::V1_1, Version::V1_2] {
+                let escaped = escaped_value(text, version);
+                assert_eq!(unescape(&escaped), format!(">{text}"));
+            }
+        }
+        assert_eq!(unescape("a\\tb\\"), "a\\tb\\", "undefined sequences stay");
+    }
+
+    #[test]
+    fn a_value_without_backslash_is_borrowed() {
+        assert!(matches!(unescape("plain"), Cow::Borrowed("plain")));
+        let headers = Headers::new([line("a", "b")], true);
+        assert!(matches!(headers.get("a"), Some(Cow::Borrowed("b"))));
+    }
+
+    #[test]
+    fn names_are_found_as_they_read_unescaped() {
+        let lines = [line("a\\cb", "\\n"), line("a:b", "second"), line("A", "")];
+        let headers = Headers::new(lines, true);
+        assert_eq!(headers.get("a:b").as_deref(), Some("\n"));
+        assert_eq!(headers.get("A").as_deref(), Some(""));
+        assert!(headers.has("a:b") && !headers.has("a"));
+        let raw = Headers::new(lines, false);
+        assert_eq!(raw.get("a:b").as_deref(), Some("second"));
+        assert_eq!(raw.get("a\\cb").as_deref(), Some("\\n"));
+        assert_eq!((raw.is_escaped(), headers.is_escaped()), (false, true));
+        assert_eq!(raw.lines(), lines);
     }
 }

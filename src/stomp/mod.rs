@@ -15,6 +15,8 @@ pub mod encode;
 pub mod frame;
 pub mod headers;
 pub mod heartbeat;
+#[cfg(test)]
+mod properties;
 
 pub use decode::{DecodeError, DecodeErrorKind, Decoder, Limits};
 pub use frame::{Command, Frame, Version};
