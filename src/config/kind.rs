@@ -1,0 +1,532 @@
+//! The kinds of option: how each is written, what is allowed, and the field of the settings it goes to.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use super::unit;
+use crate::broker::settings::{TopicPolicy, WhenFull};
+
+/// A value as the file, the environment or the command line gave it, before its option has been asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    /// A TOML string.
+    Text(String),
+    /// A TOML integer.
+    Integer(i64),
+    /// A TOML float.
+    Float(f64),
+    /// A TOML boolean.
+    Flag(bool),
+    /// A TOML array of strings.
+    List(Vec<String>),
+    /// From the environment or the command line, where everything is text and the option says what it stands for.
+    Written(String),
+    /// What no option takes, by the name of its type.
+    Other(&'static str),
+}
+
+impl Value {
+    /// The value for an error text.
+    pub(super) fn show(&self) -> String {
+        match self {
+            Value::Text(text) | Value::Written(text) => quoted(text),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => format!("{number:?}"),
+            Value::Flag(flag) => flag.to_string(),
+            Value::List(items) => list(items),
+            Value::Other(name) => format!("({name})"),
+        }
+    }
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Octets.
+    Size,
+    /// Milliseconds.
+    Duration,
+    /// Things.
+    Count,
+    /// Permille, written as a factor: 2.0 is 2000.
+    Factor,
+}
+
+/// The field of `S` that holds a number.
+pub(super) enum At<S: 'static> {
+    U32(fn(&mut S) -> &mut u32),
+    U64(fn(&mut S) -> &mut u64),
+    Usize(fn(&mut S) -> &mut usize),
+}
+
+/// A kind of option together with the field of `S` it goes to.
+pub(super) enum Kind<S: 'static> {
+    /// A number with its unit and what is allowed.
+    Number(Unit, RangeInclusive<u64>, At<S>),
+    /// true or false.
+    Flag(fn(&mut S) -> &mut bool),
+    /// Where to listen, or `off`.
+    Address(fn(&mut S) -> &mut Option<SocketAddr>),
+    /// HTTP paths.
+    Paths(fn(&mut S) -> &mut Vec<String>),
+    /// Origins of web pages.
+    Origins(fn(&mut S) -> &mut Vec<String>),
+    /// A size, or `auto` for the server's own rule.
+    SizeOrAuto(RangeInclusive<u64>, fn(&mut S) -> &mut Option<usize>),
+    /// The two numbers of the `heart-beat` header, in milliseconds.
+    HeartBeat(fn(&mut S) -> (&mut u32, &mut u32)),
+    /// Verdict of a full queue.
+    WhenFull(fn(&mut S) -> &mut WhenFull),
+    /// Verdict about a slow subscriber.
+    SlowConsumer(fn(&mut S) -> &mut TopicPolicy),
+    /// The header of `latest-only`; set after the verdict, and without a field unless that is `latest-only`.
+    LatestKey(fn(&mut S) -> &mut TopicPolicy),
+    /// What is logged.
+    Log(fn(&mut S) -> &mut String),
+}
+
+const WHEN_FULL: [(&str, WhenFull); 3] = [
+    ("block", WhenFull::Block),
+    ("reject", WhenFull::Reject),
+    ("drop-head", WhenFull::DropHead),
+];
+
+const SLOW_CONSUMER: [&str; 3] = ["disconnect", "drop-oldest", "latest-only"];
+
+/// The longest interval that [`Kind::HeartBeat`] takes.
+const HEART_BEAT_MS: u64 = 86_400_000;
+
+impl<S> Kind<S> {
+    /// The kind in one word, for the tables of the documentation.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Kind::Number(Unit::Size, ..) => "size",
+            Kind::Number(Unit::Duration, ..) => "duration",
+            Kind::Number(Unit::Count, ..) => "number",
+            Kind::Number(Unit::Factor, ..) => "factor",
+            Kind::Flag(_) => "true/false",
+            Kind::Address(_) => "address",
+            Kind::Paths(_) | Kind::Origins(_) => "list",
+            Kind::SizeOrAuto(..) => "size or `auto`",
+            Kind::HeartBeat(_) => "two durations",
+            Kind::WhenFull(_) | Kind::SlowConsumer(_) => "word",
+            Kind::LatestKey(_) => "header name",
+            Kind::Log(_) => "filter",
+        }
+    }
+
+    /// What may be written, where how numbers are written has been said.
+    pub(super) fn range(&self) -> String {
+        match self {
+            Kind::Number(unit, range, _) => unit.range(range),
+            Kind::SizeOrAuto(range, _) => format!("\"auto\", or {}", Unit::Size.range(range)),
+            _ => self.allowed(),
+        }
+    }
+
+    /// What may be written, for error texts.
+    pub(super) fn allowed(&self) -> String {
+        match self {
+            Kind::Number(unit, range, _) => unit.allowed(range),
+            Kind::Flag(_) => "true or false".to_string(),
+            Kind::Address(_) => {
+                "\"127.0.0.1:61613\" or \"[::1]:61613\", a port alone (on 127.0.0.1; 0 takes a free one), or \"off\""
+                    .to_string()
+            }
+            Kind::Paths(_) => "a list of paths: [\"/ws\", \"/stomp\"]".to_string(),
+            Kind::Origins(_) => "a list of origins: [\"https://app.example\"], or [\"*\"] for any".to_string(),
+            Kind::SizeOrAuto(range, _) => format!("\"auto\", or {}", Unit::Size.allowed(range)),
+            Kind::HeartBeat(_) => {
+                "what we can send and what we want, each from 0s (none) to 1d: \"10s,10s\", or one for both".to_string()
+            }
+            Kind::WhenFull(_) => words(WHEN_FULL.iter().map(|(word, _)| *word)),
+            Kind::SlowConsumer(_) => words(SLOW_CONSUMER),
+            Kind::LatestKey(_) => "the name of a header, such as \"symbol\"".to_string(),
+            Kind::Log(_) => {
+                "error, warn, info, debug, trace or off, or directives such as \"info,hoofbeat::session=debug\""
+                    .to_string()
+            }
+        }
+    }
+
+    /// Puts `value` into its field of `settings`, or says why it cannot be.
+    pub(super) fn write(&self, settings: &mut S, value: &Value) -> Result<(), String> {
+        match self {
+            Kind::Number(unit, range, at) => at.write(settings, unit.read(value, range)?),
+            Kind::Flag(at) => {
+                *at(settings) = flag(value)?;
+                Ok(())
+            }
+            Kind::Address(at) => {
+                *at(settings) = address(value)?;
+                Ok(())
+            }
+            Kind::Paths(at) => {
+                *at(settings) = items(value)?.iter().map(|item| path(item)).collect::<Result<_, _>>()?;
+                Ok(())
+            }
+            Kind::Origins(at) => {
+                *at(settings) = items(value)?
+                    .iter()
+                    .map(|item| origin(item))
+                    .collect::<Result<_, _>>()?;
+                Ok(())
+            }
+            Kind::SizeOrAuto(range, at) => {
+                *at(settings) = match text(value) {
+                    Ok("auto") => None,
+                    _ => Some(usize::try_from(Unit::Size.read(value, range)?).map_err(|_| "too large")?),
+                };
+                Ok(())
+            }
+            Kind::HeartBeat(at) => {
+                let (send, receive) = heart_beat(value)?;
+                let (send_field, receive_field) = at(settings);
+                (*send_field, *receive_field) = (send, receive);
+                Ok(())
+            }
+            Kind::WhenFull(at) => {
+                let word = text(value)?;
+                let known = WHEN_FULL.iter().find(|(known, _)| *known == word);
+                *at(settings) = known.ok_or("not one of the words")?.1;
+                Ok(())
+            }
+            Kind::SlowConsumer(at) => {
+                let policy = slow_consumer(text(value)?, at(settings))?;
+                *at(settings) = policy;
+                Ok(())
+            }
+            Kind::LatestKey(at) => {
+                let name = header_name(text(value)?)?;
+                if let TopicPolicy::LatestOnly { key } = at(settings) {
+                    *key = name;
+                }
+                Ok(())
+            }
+            Kind::Log(at) => {
+                *at(settings) = filter(text(value)?)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The value in `settings` as TOML; `None` for the key of a verdict that has none.
+    pub(super) fn show(&self, settings: &mut S) -> Option<String> {
+        Some(match self {
+            Kind::Number(unit, _, at) => unit.show(at.read(settings)),
+            Kind::Flag(at) => at(settings).to_string(),
+            Kind::Address(at) => match at(settings) {
+                Some(address) => quoted(&address.to_string()),
+                None => quoted("off"),
+            },
+            Kind::Paths(at) | Kind::Origins(at) => list(at(settings)),
+            Kind::SizeOrAuto(_, at) => match *at(settings) {
+                Some(octets) => Unit::Size.show(octets as u64),
+                None => quoted("auto"),
+            },
+            Kind::HeartBeat(at) => {
+                let (send, receive) = at(settings);
+                let (send, receive) = (u64::from(*send), u64::from(*receive));
+                quoted(&format!(
+                    "{},{}",
+                    unit::show_duration(send),
+                    unit::show_duration(receive)
+                ))
+            }
+            Kind::WhenFull(at) => {
+                let full = *at(settings);
+                quoted(WHEN_FULL.iter().find(|(_, known)| *known == full)?.0)
+            }
+            Kind::SlowConsumer(at) => quoted(match at(settings) {
+                TopicPolicy::Disconnect => "disconnect",
+                TopicPolicy::DropOldest => "drop-oldest",
+                TopicPolicy::LatestOnly { .. } => "latest-only",
+            }),
+            Kind::LatestKey(at) => match at(settings) {
+                TopicPolicy::LatestOnly { key } => quoted(key),
+                _ => return None,
+            },
+            Kind::Log(at) => quoted(at(settings)),
+        })
+    }
+}
+
+impl<S> At<S> {
+    fn write(&self, settings: &mut S, number: u64) -> Result<(), String> {
+        match self {
+            At::U32(at) => *at(settings) = number.try_into().map_err(|_| "too large")?,
+            At::U64(at) => *at(settings) = number,
+            At::Usize(at) => *at(settings) = number.try_into().map_err(|_| "too large")?,
+        }
+        Ok(())
+    }
+
+    fn read(&self, settings: &mut S) -> u64 {
+        match self {
+            At::U32(at) => u64::from(*at(settings)),
+            At::U64(at) => *at(settings),
+            At::Usize(at) => *at(settings) as u64,
+        }
+    }
+}
+
+impl Unit {
+    fn allowed(self, range: &RangeInclusive<u64>) -> String {
+        let range = self.range(range);
+        match self {
+            Unit::Size => {
+                format!("a size from {range}: \"64KiB\", \"4MiB\", or a number of octets")
+            }
+            Unit::Duration => {
+                format!("a duration from {range}: \"10s\", \"500ms\", or a number of milliseconds")
+            }
+            Unit::Count => format!("a whole number from {range}"),
+            Unit::Factor => format!("a factor from {range}"),
+        }
+    }
+
+    fn range(self, range: &RangeInclusive<u64>) -> String {
+        format!("{} to {}", self.plain(*range.start()), self.plain(*range.end()))
+    }
+
+    fn read(self, value: &Value, range: &RangeInclusive<u64>) -> Result<u64, String> {
+        let number = match self {
+            Unit::Factor => permille(value)?,
+            _ => self.whole(value)?,
+        };
+        if number < *range.start() {
+            return Err("too small".to_string());
+        }
+        if number > *range.end() {
+            return Err("too large".to_string());
+        }
+        Ok(number)
+    }
+
+    fn whole(self, value: &Value) -> Result<u64, String> {
+        match (self, value) {
+            (_, Value::Integer(number)) => u64::try_from(*number).map_err(|_| "less than nothing".to_string()),
+            (Unit::Size, Value::Text(text) | Value::Written(text)) => unit::size(text),
+            (Unit::Duration, Value::Text(text) | Value::Written(text)) => unit::duration(text),
+            (Unit::Count, Value::Written(text)) => match text.parse() {
+                Ok(number) => Ok(number),
+                Err(_) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => Err("too large".to_string()),
+                Err(_) => Err("not a whole number".to_string()),
+            },
+            (Unit::Size, _) => Err("not a size".to_string()),
+            (Unit::Duration, _) => Err("not a duration".to_string()),
+            (Unit::Count | Unit::Factor, _) => Err("not a whole number".to_string()),
+        }
+    }
+
+    /// The number as TOML.
+    fn show(self, number: u64) -> String {
+        match self {
+            Unit::Size | Unit::Duration => quoted(&self.plain(number)),
+            Unit::Count | Unit::Factor => self.plain(number),
+        }
+    }
+
+    fn plain(self, number: u64) -> String {
+        match self {
+            Unit::Size => unit::show_size(number),
+            Unit::Duration => unit::show_duration(number),
+            Unit::Count => number.to_string(),
+            Unit::Factor => format!("{:?}", number as f64 / 1_000.0),
+        }
+    }
+}
+
+fn permille(value: &Value) -> Result<u64, String> {
+    let factor = match value {
+        Value::Float(factor) => Some(*factor),
+        Value::Integer(factor) => Some(*factor as f64),
+        Value::Written(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match factor {
+        // Rounded, so that 1.1 is 1100 and not 1099.
+        Some(factor) if factor.is_finite() && factor >= 0.0 => Ok((factor * 1_000.0).round() as u64),
+        _ => Err("not a factor".to_string()),
+    }
+}
+
+fn flag(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Flag(flag) => Ok(*flag),
+        Value::Written(text) => text.parse().map_err(|_| "neither true nor false".to_string()),
+        _ => Err("neither true nor false".to_string()),
+    }
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::Text(text) | Value::Written(text) => Ok(text),
+        _ => Err("not a string".to_string()),
+    }
+}
+
+/// The items of a list; in the environment and on the command line they are parted by commas.
+fn items(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::List(items) => Ok(items.clone()),
+        Value::Written(text) => Ok(text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(String::from)
+            .collect()),
+        _ => Err("not a list".to_string()),
+    }
+}
+
+/// Names are not resolved: what is listened on must not depend on a name server.
+fn address(value: &Value) -> Result<Option<SocketAddr>, String> {
+    let loopback = |port| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let text = match value {
+        Value::Integer(port) => {
+            let port = u16::try_from(*port).map_err(|_| "not a port (0 to 65535)")?;
+            return Ok(loopback(port));
+        }
+        Value::Text(text) | Value::Written(text) => text.trim(),
+        _ => return Err("not an address".to_string()),
+    };
+    if text == "off" {
+        return Ok(None);
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        let port = text.parse().map_err(|_| "not a port (0 to 65535)")?;
+        return Ok(loopback(port));
+    }
+    if let Some(Ok(port)) = text.strip_prefix("localhost:").map(str::parse) {
+        return Ok(loopback(port));
+    }
+    match text.parse() {
+        Ok(address) => Ok(Some(address)),
+        Err(_) if text.starts_with(':') => Err(format!("no host; all addresses are \"0.0.0.0{text}\"")),
+        Err(_) => Err("not an address (an IP address and a port; names are not resolved)".to_string()),
+    }
+}
+
+/// A path that can be compared with the one of a request.
+fn path(item: &str) -> Result<String, String> {
+    if !item.starts_with('/') {
+        return Err(format!("{} does not begin with a slash", quoted(item)));
+    }
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');
+    if !item.chars().all(plain) {
+        return Err(format!("{} has characters that no path has", quoted(item)));
+    }
+    Ok(item.to_string())
+}
+
+/// An origin as browsers send it: lower case, without a path, without the port that the scheme implies.
+fn origin(item: &str) -> Result<String, String> {
+    if item == "*" {
+        return Ok(item.to_string());
+    }
+    let bad = |why: &str| Err(format!("{} {why}", quoted(item)));
+    let Some((scheme, authority)) = item.split_once("://") else {
+        return bad("has no scheme: https://app.example");
+    };
+    if authority.contains('/') {
+        return bad("has a path or a slash at the end; an origin ends with host or port");
+    }
+    if scheme.is_empty() || authority.is_empty() || !item.chars().all(|c| c.is_ascii_graphic()) {
+        return bad("is not an origin");
+    }
+    if authority.contains('*') {
+        return bad("has a wildcard; list each origin, or \"*\" for any");
+    }
+    let origin = item.to_ascii_lowercase();
+    let implied = match scheme.to_ascii_lowercase().as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Ok(origin),
+    };
+    Ok(origin.strip_suffix(implied).unwrap_or(&origin).to_string())
+}
+
+fn heart_beat(value: &Value) -> Result<(u32, u32), String> {
+    let (send, receive) = match value {
+        Value::Integer(ms) => {
+            let ms = u64::try_from(*ms).map_err(|_| "less than nothing")?;
+            (ms, ms)
+        }
+        Value::Text(text) | Value::Written(text) => match text.split_once(',') {
+            Some((send, receive)) => (unit::duration(send)?, unit::duration(receive)?),
+            None => {
+                let both = unit::duration(text)?;
+                (both, both)
+            }
+        },
+        _ => return Err("not a duration".to_string()),
+    };
+    let fits = |ms: u64| {
+        let ms = Some(ms).filter(|ms| *ms <= HEART_BEAT_MS);
+        ms.and_then(|ms| u32::try_from(ms).ok()).ok_or("too large")
+    };
+    Ok((fits(send)?, fits(receive)?))
+}
+
+fn slow_consumer(word: &str, before: &TopicPolicy) -> Result<TopicPolicy, String> {
+    match word {
+        "disconnect" => Ok(TopicPolicy::Disconnect),
+        "drop-oldest" => Ok(TopicPolicy::DropOldest),
+        "latest-only" => Ok(TopicPolicy::LatestOnly {
+            key: match before {
+                TopicPolicy::LatestOnly { key } => key.clone(),
+                _ => String::new(),
+            },
+        }),
+        _ => Err("not one of the words".to_string()),
+    }
+}
+
+fn header_name(name: &str) -> Result<String, String> {
+    if name.is_empty() {
+        return Err("empty".to_string());
+    }
+    if name.contains([':', '\r', '\n', '\0']) {
+        return Err("has a character that no header name has".to_string());
+    }
+    Ok(name.to_string())
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    // The filter's own parser takes any word for the name of a module; a misspelt level would log nothing.
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    for directive in text.split(',').map(str::trim) {
+        let bare = !directive.contains(['=', ':', '[']);
+        if bare && !levels.contains(&directive.to_ascii_lowercase().as_str()) {
+            return Err(format!("{} is not a level", quoted(directive)));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_string())
+}
+
+fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// The text as a TOML basic string.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

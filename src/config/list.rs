@@ -1,0 +1,423 @@
+//! The list of all options: name, kind, bounds, field and meaning. The file, the environment, the flags, `config
+//! default`, `config show`, the documentation and every "did you mean" are made from it; defaults are read from the
+//! settings themselves.
+
+use std::ops::RangeInclusive;
+
+use super::kind::{At, Kind, Unit};
+use super::options::{Opt, Place};
+use super::Config;
+use crate::broker;
+
+/// The sections in the order in which they are shown, and what they are about.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("server", "Listeners, HTTP and sockets."),
+    ("session", "What holds for each client's session."),
+    ("limits", "What a client, a virtual host and the whole may hold."),
+    (
+        "prefetch",
+        "How much a subscription may hold unacknowledged when it asks for nothing.",
+    ),
+    ("queue", "What holds for each queue that no [[policy]] matches."),
+    ("topic", "What holds for each topic that no [[policy]] matches."),
+    ("log", "What is written to stderr."),
+];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1_000;
+const DAY: u64 = 86_400 * SECOND;
+const YEAR: u64 = 365 * DAY;
+const BILLION: u64 = 1_000_000_000;
+
+const fn server(section: &'static str, key: &'static str, kind: Kind<Config>, meaning: &'static str) -> Opt {
+    Opt {
+        section,
+        key,
+        place: Place::Server(kind),
+        meaning,
+    }
+}
+
+const fn host(section: &'static str, key: &'static str, kind: Kind<broker::Settings>, meaning: &'static str) -> Opt {
+    Opt {
+        section,
+        key,
+        place: Place::Host(kind),
+        meaning,
+    }
+}
+
+const fn size<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut usize) -> Kind<S> {
+    Kind::Number(Unit::Size, range, At::Usize(at))
+}
+
+const fn duration<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut u64) -> Kind<S> {
+    Kind::Number(Unit::Duration, range, At::U64(at))
+}
+
+const fn short<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut u32) -> Kind<S> {
+    Kind::Number(Unit::Duration, range, At::U32(at))
+}
+
+const fn count<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut usize) -> Kind<S> {
+    Kind::Number(Unit::Count, range, At::Usize(at))
+}
+
+/// Every option, by section.
+pub(super) static OPTIONS: &[Opt] = &[
+    server(
+        "server",
+        "websocket",
+        Kind::Address(|c| &mut c.settings.websocket),
+        "Where STOMP over WebSocket, the page to try it, /health and /stats are served. \
+         Another address than loopback needs insecure_open while nothing authenticates clients.",
+    ),
+    server(
+        "server",
+        "tcp",
+        Kind::Address(|c| &mut c.settings.tcp),
+        "Where STOMP over TCP is served. \
+         Another address than loopback needs insecure_open while nothing authenticates clients.",
+    ),
+    server(
+        "server",
+        "insecure_open",
+        Kind::Flag(|c| &mut c.settings.insecure_open),
+        "Listen on other addresses than loopback although nothing authenticates clients: whoever reaches the port \
+         may publish, subscribe and empty queues.",
+    ),
+    server(
+        "server",
+        "paths",
+        Kind::Paths(|c| &mut c.settings.paths),
+        "HTTP paths that take a WebSocket upgrade; an upgrade elsewhere is answered 404.",
+    ),
+    server(
+        "server",
+        "allowed_origins",
+        Kind::Origins(|c| &mut c.settings.allowed_origins),
+        "Origins of web pages that may connect, besides pages of the same host and of loopback; \
+         others are answered 403. \"*\" lets any page in.",
+    ),
+    server(
+        "server",
+        "http_head",
+        size(KIB..=MIB, |c| &mut c.settings.http_head_bytes),
+        "Octets of an HTTP request head; a longer one is refused.",
+    ),
+    server(
+        "server",
+        "http_head_timeout",
+        duration(1..=DAY, |c| &mut c.settings.http_head_ms),
+        "Time for a complete HTTP request head, from the accept and between requests; then the connection is closed.",
+    ),
+    server(
+        "server",
+        "write_timeout",
+        duration(1..=DAY, |c| &mut c.settings.write_ms),
+        "Time in which a socket must take some octets when something waits to be written; \
+         then the connection is cut as one that does not read.",
+    ),
+    server(
+        "server",
+        "linger",
+        duration(0..=DAY, |c| &mut c.settings.linger_ms),
+        "Time a connection stays after its last frame, so that the peer reads it and closes first.",
+    ),
+    server(
+        "server",
+        "drain",
+        duration(0..=DAY, |c| &mut c.settings.drain_ms),
+        "Time that sessions have to finish after SIGTERM or Ctrl-C; then what is left is cut.",
+    ),
+    server(
+        "server",
+        "connections",
+        count(0..=BILLION, |c| &mut c.settings.connections),
+        "Connections that may be open, all listeners together; further ones wait to be accepted. \
+         0: as many as file descriptors allow.",
+    ),
+    server(
+        "server",
+        "backlog",
+        Kind::Number(
+            Unit::Count,
+            1..=65_535,
+            At::U32(|c: &mut Config| &mut c.settings.backlog),
+        ),
+        "Connections that the kernel may hold for us before they are accepted; it may have a lower bound of its own.",
+    ),
+    server(
+        "server",
+        "outbound_message_limit",
+        Kind::SizeOrAuto(KIB..=GIB, |c| &mut c.settings.outbound_message_bytes),
+        "Octets of the largest WebSocket message that is written; a longer frame is split over several. \
+         \"auto\" splits only for Spring's client, which closes on more than 8 KiB.",
+    ),
+    server(
+        "session",
+        "connect_timeout",
+        duration(1..=DAY, |c| &mut c.settings.session.connect_ms),
+        "Time from the opened connection to a complete CONNECT; then ERROR and close.",
+    ),
+    server(
+        "session",
+        "heart_beat",
+        Kind::HeartBeat(|c| {
+            let session = &mut c.settings.session;
+            (&mut session.heart_beat_send_ms, &mut session.heart_beat_receive_ms)
+        }),
+        "The heart-beat header of CONNECTED: how often we can send, and how often we want to hear from the client. \
+         A client may still agree on none.",
+    ),
+    server(
+        "session",
+        "heart_beat_tolerance",
+        Kind::Number(
+            Unit::Factor,
+            1_000..=100_000,
+            At::U32(|c: &mut Config| &mut c.settings.session.heart_beat_tolerance_permille),
+        ),
+        "How many times the agreed interval a client may be silent before it is cut (over WebSocket: pinged first).",
+    ),
+    server(
+        "session",
+        "heart_beat_extra",
+        short(0..=DAY, |c| &mut c.settings.session.heart_beat_extra_ms),
+        "Time added to that.",
+    ),
+    server(
+        "session",
+        "probe_timeout",
+        short(1..=DAY, |c| &mut c.settings.session.probe_ms),
+        "Time that a silent WebSocket client has to answer the ping; then ERROR and close.",
+    ),
+    server(
+        "session",
+        "idle_probe",
+        short(1..=DAY, |c| &mut c.settings.session.idle_probe_ms),
+        "Silence after which a WebSocket client that agreed on no heart-beat is pinged, so that dead peers are found.",
+    ),
+    server(
+        "session",
+        "blocked_timeout",
+        duration(0..=DAY, |c| &mut c.settings.session.blocked_ms),
+        "Time a SEND waits for room in a full queue or in memory; then ERROR and close. \
+         The client's acknowledgements and heart-beats count meanwhile.",
+    ),
+    server(
+        "session",
+        "strict",
+        Kind::Flag(|c| &mut c.settings.session.strict),
+        "Refuse with ERROR what is taken although the specification forbids it, such as \\r escaped in STOMP 1.1.",
+    ),
+    server(
+        "session",
+        "strict_host",
+        Kind::Flag(|c| &mut c.settings.session.strict_host),
+        "Refuse a CONNECT whose host is not the name of a [hosts.NAME]. If false, it gets the default virtual host.",
+    ),
+    server(
+        "session",
+        "unescape_connect",
+        Kind::Flag(|c| &mut c.settings.session.unescape_connect),
+        "Read \\c and \\\\ in CONNECT as escapes, against the specification: \
+         for go-stomp with a colon in login or passcode.",
+    ),
+    server(
+        "limits",
+        "frame_before_connect",
+        size(KIB..=GIB, |c| &mut c.settings.session.before_connect.frame),
+        "Octets of a whole frame before the client is connected; a longer one is an ERROR.",
+    ),
+    server(
+        "limits",
+        "frame",
+        size(KIB..=GIB, |c| &mut c.settings.session.connected.frame),
+        "Octets of a whole frame, body included, once the client is connected; a longer one is an ERROR.",
+    ),
+    server(
+        "limits",
+        "header_lines",
+        count(8..=100_000, |c| &mut c.settings.session.connected.header_lines),
+        "Header lines of a frame; more are an ERROR.",
+    ),
+    server(
+        "limits",
+        "header_line",
+        size(64..=GIB, |c| &mut c.settings.session.connected.header_line),
+        "Octets of one header line; a longer one is an ERROR.",
+    ),
+    server(
+        "limits",
+        "head",
+        size(256..=GIB, |c| &mut c.settings.session.connected.head),
+        "Octets of a frame's command and headers together; more are an ERROR.",
+    ),
+    server(
+        "limits",
+        "subscriptions",
+        count(1..=BILLION, |c| &mut c.settings.session.subscriptions),
+        "Subscriptions of a connection; a further one is an ERROR.",
+    ),
+    host(
+        "limits",
+        "unacknowledged",
+        count(1..=BILLION, |b| &mut b.unacknowledged),
+        "Messages that a subscription may hold unacknowledged, whatever prefetch it asks for; \
+         it gets no further ones until it acknowledges.",
+    ),
+    server(
+        "limits",
+        "transactions",
+        count(1..=BILLION, |c| &mut c.settings.session.transactions),
+        "Open transactions of a connection; a further BEGIN is an ERROR.",
+    ),
+    server(
+        "limits",
+        "transaction_frames",
+        count(1..=BILLION, |c| &mut c.settings.session.transaction_frames),
+        "Frames of one transaction; a further one is an ERROR.",
+    ),
+    server(
+        "limits",
+        "transaction_size",
+        size(KIB..=TIB, |c| &mut c.settings.session.transaction_bytes),
+        "Octets of one transaction; more are an ERROR.",
+    ),
+    server(
+        "limits",
+        "transaction_time",
+        duration(1..=YEAR, |c| &mut c.settings.session.transaction_ms),
+        "Time a transaction may stay open; then ERROR and close, which aborts it.",
+    ),
+    host(
+        "limits",
+        "outbound_messages",
+        count(1..=BILLION, |b| &mut b.outbound.messages),
+        "Messages that may wait to be written to a connection; beyond it, topic.slow_consumer decides. \
+         Messages of queues stay in their queue.",
+    ),
+    host(
+        "limits",
+        "outbound_size",
+        size(KIB..=TIB, |b| &mut b.outbound.bytes),
+        "Octets that may wait to be written to a connection; beyond it, topic.slow_consumer decides. \
+         One message of any size always may.",
+    ),
+    host(
+        "limits",
+        "outbound_control",
+        size(KIB..=TIB, |b| &mut b.outbound.control_bytes),
+        "Octets of RECEIPT frames that may wait to be written to a connection; \
+         beyond it nothing more is read from the client.",
+    ),
+    host(
+        "limits",
+        "destination_name",
+        size(16..=MIB, |b| &mut b.destination_bytes),
+        "Octets of a destination's name; a longer one is an ERROR.",
+    ),
+    host(
+        "limits",
+        "destinations",
+        count(1..=BILLION, |b| &mut b.destinations),
+        "Queues, and topics with subscriptions, of a virtual host; a further one is an ERROR.",
+    ),
+    host(
+        "limits",
+        "memory",
+        size(MIB..=64 * TIB, |b| &mut b.memory_high_water),
+        "Octets of all messages that a virtual host holds; above it SENDs wait (session.blocked_timeout) \
+         while consumers drain.",
+    ),
+    host(
+        "limits",
+        "route_cache",
+        count(0..=BILLION, |b| &mut b.route_cache),
+        "Topics whose matching wildcard subscriptions are remembered; beyond it they are looked up again.",
+    ),
+    host(
+        "prefetch",
+        "client",
+        count(1..=BILLION, |b| &mut b.prefetch_client.messages),
+        "Messages that a subscription with ack:client may hold unacknowledged.",
+    ),
+    host(
+        "prefetch",
+        "client_size",
+        size(1..=TIB, |b| &mut b.prefetch_client.bytes),
+        "Octets of them; one message of any size is always allowed.",
+    ),
+    host(
+        "prefetch",
+        "client_individual",
+        count(1..=BILLION, |b| &mut b.prefetch_client_individual.messages),
+        "Messages that a subscription with ack:client-individual may hold unacknowledged.",
+    ),
+    host(
+        "prefetch",
+        "client_individual_size",
+        size(1..=TIB, |b| &mut b.prefetch_client_individual.bytes),
+        "Octets of them; one message of any size is always allowed.",
+    ),
+    host(
+        "queue",
+        "messages",
+        count(1..=BILLION, |b| &mut b.queue.messages),
+        "Messages of a queue, delivered but unacknowledged ones included; at it, queue.full decides.",
+    ),
+    host(
+        "queue",
+        "size",
+        size(KIB..=64 * TIB, |b| &mut b.queue.bytes),
+        "Octets of a queue's messages; at it, queue.full decides.",
+    ),
+    host(
+        "queue",
+        "full",
+        Kind::WhenFull(|b| &mut b.queue.full),
+        "What a SEND to a full queue meets. block: it waits, up to session.blocked_timeout, then ERROR. \
+         reject: ERROR at once. drop-head: the oldest message that nobody holds is dropped and counted.",
+    ),
+    host(
+        "queue",
+        "delivery_limit",
+        Kind::Number(
+            Unit::Count,
+            0..=1_000_000,
+            At::U32(|b: &mut broker::Settings| &mut b.queue.delivery_limit),
+        ),
+        "Deliveries of one message; after that many failed ones it goes to the dead-letter queue. 0: no limit.",
+    ),
+    host(
+        "queue",
+        "idle",
+        duration(0..=YEAR, |b| &mut b.queue.idle_ms),
+        "Time after which an empty queue without consumers is removed. 0s: never.",
+    ),
+    host(
+        "topic",
+        "slow_consumer",
+        Kind::SlowConsumer(|b| &mut b.topic),
+        "What befalls a subscriber for whom more waits than limits.outbound_messages or limits.outbound_size. \
+         disconnect: ERROR and close. drop-oldest: the oldest waiting message gives way, and x-skipped of the next \
+         one says how many did. latest-only: of those with the same value of the header topic.key only the latest \
+         waits.",
+    ),
+    host(
+        "topic",
+        "key",
+        Kind::LatestKey(|b| &mut b.topic),
+        "The header whose value tells messages apart with slow_consumer = \"latest-only\"; without meaning otherwise.",
+    ),
+    server(
+        "log",
+        "filter",
+        Kind::Log(|c| &mut c.log),
+        "What is logged to stderr: a level, or directives by module such as \"info,hoofbeat::session=debug\".",
+    ),
+];
