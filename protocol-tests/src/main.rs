@@ -22,7 +22,7 @@ protocol-tests --url [NAME=]ws://HOST:PORT/PATH [--url [NAME=]tcp://HOST:PORT ..
   --queue-prefix TEXT   what a queue's name begins with (/queue/)
   --timeout MS          how long an expected frame may take (4000)
   --quiet MS            how long nothing is waited for (150)
-  --jobs N              conversations at a time (24)
+  --jobs N              conversations at a time (64)
   --cases FOLDER        other cases
   --markdown | --json   the table in this form
   --verbose             every failed play with its frames, not only the first of a case
@@ -108,7 +108,7 @@ impl Arguments {
         let mut arguments = Arguments {
             targets: Vec::new(),
             only: Vec::new(),
-            jobs: 24,
+            jobs: 64,
             cases: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/cases")),
             form: Form::Text,
             verbose: false,

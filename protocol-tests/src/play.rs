@@ -141,11 +141,7 @@ impl Scene<'_> {
                     &body,
                 )
             }
-            Action::Disconnect(name) => {
-                self.asked(name, "DISCONNECT", &[], &[], b"")?;
-                self.peer(name)?.close();
-                Ok(())
-            }
+            Action::Disconnect(name) => self.disconnect(name),
             Action::Close(name) => {
                 self.note(name, ':', "close");
                 self.peer(name)?.close();
@@ -279,6 +275,25 @@ impl Scene<'_> {
             ));
         }
         self.frame(name, &connected, self.target.patience)
+    }
+
+    /// Ends the session politely. Whether the RECEIPT comes is another rule: the end of the connection will do.
+    fn disconnect(&mut self, name: &str) -> Result<(), String> {
+        self.write(name, b"DISCONNECT\nreceipt:disconnect\n\n\0")?;
+        let deadline = Instant::now() + self.target.patience;
+        let peer = self.peer(name)?;
+        let over = |event: &Event| match event {
+            Event::Frame(arrival) => arrival.frame.value("receipt-id") == Some(b"disconnect"),
+            Event::Ended(_) => true,
+            _ => false,
+        };
+        while !peer.unread.iter().any(over) {
+            if !peer.gather(deadline) {
+                return Err("DISCONNECT was answered neither with RECEIPT nor with the end of the connection".into());
+            }
+        }
+        peer.close();
+        Ok(())
     }
 
     /// Sends a frame that asks for a receipt, and takes that.
