@@ -3,6 +3,7 @@
 pub mod broker;
 #[cfg(feature = "cli")]
 pub mod config;
+pub mod error;
 pub mod server;
 pub mod session;
 pub mod stomp;

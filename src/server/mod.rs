@@ -1,3 +1,278 @@
-//! All I/O on our side.
+//! All I/O on our side: listeners, HTTP, the transports, one task per connection, and the clock.
+//!
+//! | what | where |
+//! |---|---|
+//! | accepting, descriptors | [`listener`] |
+//! | HTTP and the way to WebSocket | [`http`], [`handshake`], [`origin`] |
+//! | STOMP octets over a socket | [`transport`], [`websocket`], [`tcp`] |
+//! | one client | [`connection`] |
+//! | everyone's | [`roster`], [`stats`], [`clock`] |
+//!
+//! Nothing here knows what a frame means: that is the session's.
+
+mod clock;
+mod connection;
+mod echo;
+mod handshake;
+mod http;
+mod listener;
+mod origin;
+mod roster;
 pub mod settings;
+mod stats;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod websocket;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::broker::Broker;
+pub use crate::error::Error;
+use crate::session::{Hosts, Session};
 pub use settings::Settings;
+pub use stats::{LinkStats, Stats};
+
+use self::clock::Clock;
+use self::connection::{Connection, Parts};
+use self::echo::Echo;
+use self::origin::Origins;
+use self::roster::{Roster, Seat, Stage};
+use self::stats::Counters;
+use self::tcp::Tcp;
+use self::transport::Transport;
+
+/// After the last session has ended: time for HTTP answers that are under way.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+
+/// A running server. Dropping it ends everything at once; [`Server::stop`] does it politely.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    websocket: Option<Listening>,
+    tcp: Option<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+/// What all tasks of a server share.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    session: Arc<crate::session::Settings>,
+    hosts: Arc<Hosts>,
+    origins: Origins,
+    roster: Arc<Roster>,
+    counters: Arc<Counters>,
+    refusals: Arc<Semaphore>,
+    clock: Clock,
+    echo: Option<Echo>,
+}
+
+impl Server {
+    /// Opens the listeners and serves in the background, in the tokio runtime of the caller.
+    ///
+    /// # Errors
+    /// A listener cannot be opened or may not be ([`Error::Open`]), or a setting cannot be used.
+    pub async fn start(settings: Settings) -> Result<Server, Error> {
+        Server::open(settings, None).await
+    }
+
+    /// As [`Server::start`], with a path whose WebSocket messages of up to `message_octets` are sent back as they came.
+    #[doc(hidden)]
+    pub async fn start_with_echo(settings: Settings, path: &str, message_octets: usize) -> Result<Server, Error> {
+        let path = path.to_owned();
+        Server::open(settings, Some(Echo { path, message_octets })).await
+    }
+
+    async fn open(settings: Settings, echo: Option<Echo>) -> Result<Server, Error> {
+        refuse_strangers(&settings)?;
+        let origins = Origins::new(&settings.allowed_origins)?;
+        let open = |address: Option<SocketAddr>, option| match address {
+            Some(address) => listener::open(address, settings.backlog, option).map(Some),
+            None => Ok(None),
+        };
+        let descriptors = listener::descriptors();
+        let websocket = open(settings.websocket, "server.websocket")?;
+        let tcp = open(settings.tcp, "server.tcp")?;
+        let cap = match settings.connections {
+            0 => descriptors,
+            connections => connections,
+        };
+        let shared = Arc::new(Shared {
+            session: Arc::new(settings.session.clone()),
+            hosts: Arc::new(hosts(&settings)?),
+            origins,
+            roster: Roster::new(cap),
+            counters: Arc::default(),
+            refusals: http::refusals(),
+            clock: Clock::start(),
+            echo,
+            settings,
+        });
+        Ok(Server {
+            websocket: websocket.and_then(|listener| serve(listener, &shared, http::serve, http::refuse)),
+            tcp: tcp.and_then(|listener| serve(listener, &shared, serve_tcp, |_, _| {})),
+            shared,
+        })
+    }
+
+    /// Where WebSocket and HTTP are served.
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.websocket.as_ref().map(|listening| listening.address)
+    }
+
+    /// Where STOMP over TCP is served.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(|listening| listening.address)
+    }
+
+    /// The brokers, by virtual host.
+    pub fn hosts(&self) -> &Arc<Hosts> {
+        &self.shared.hosts
+    }
+
+    /// Connections that may be open at a time.
+    pub fn connections_limit(&self) -> usize {
+        self.shared.roster.cap()
+    }
+
+    /// What the server has counted.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Takes no new sessions, lets those that are there finish what they received, closes them with 1001, and ends.
+    ///
+    /// Takes at most the drain time of the settings; what is left then is cut.
+    pub async fn stop(&self) {
+        let roster = &self.shared.roster;
+        roster.proceed(Stage::Draining);
+        if let Some(tcp) = &self.tcp {
+            tcp.task.abort();
+        }
+        // The HTTP port stays until the end: a load balancer learns from /health that we are going.
+        let drain = Duration::from_millis(self.shared.settings.drain_ms);
+        if tokio::time::timeout(drain, roster.sessions_gone()).await.is_err() {
+            let (_, sessions) = roster.counts();
+            tracing::warn!(sessions, "cut at the end of the drain time");
+        }
+        self.end();
+        let _ = tokio::time::timeout(LAST_ANSWERS, roster.all_gone()).await;
+    }
+
+    fn end(&self) {
+        for listening in self.websocket.iter().chain(&self.tcp) {
+            listening.task.abort();
+        }
+        self.shared.roster.proceed(Stage::Ended);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn stats(&self) -> Stats {
+        let (connections, sessions) = self.roster.counts();
+        self.counters.snapshot(connections, sessions, self.roster.cap())
+    }
+
+    /// The answer to `/stats`.
+    fn stats_json(&self) -> String {
+        serde_json::json!({ "server": self.stats() }).to_string()
+    }
+}
+
+/// Whoever can reach an open broker can read and write everything in it.
+fn refuse_strangers(settings: &Settings) -> Result<(), Error> {
+    let listeners = [(settings.websocket, "server.websocket"), (settings.tcp, "server.tcp")];
+    for (address, option) in listeners {
+        match address {
+            Some(address) if !address.ip().is_loopback() && !settings.insecure_open => {
+                return Err(Error::Open { address, option });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn hosts(settings: &Settings) -> Result<Hosts, Error> {
+    let mut named = BTreeMap::new();
+    for (name, settings) in &settings.hosts {
+        named.insert(name.clone(), broker(settings)?);
+    }
+    Ok(Hosts {
+        default: broker(&settings.broker)?,
+        named,
+    })
+}
+
+fn broker(_settings: &crate::broker::Settings) -> Result<Arc<Broker>, Error> {
+    random::<8>()?;
+    Ok(Arc::new(Broker {}))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut octets = [0; N];
+    getrandom::fill(&mut octets).map_err(|error| Error::Random(error.to_string()))?;
+    Ok(octets)
+}
+
+fn serve(
+    listener: TcpListener,
+    shared: &Arc<Shared>,
+    take: fn(&Arc<Shared>, TcpStream, Seat),
+    refuse: fn(&Arc<Shared>, TcpStream),
+) -> Option<Listening> {
+    let address = listener.local_addr().ok()?;
+    let task = tokio::spawn(listener::accept(listener, shared.clone(), take, refuse)).abort_handle();
+    Some(Listening { address, task })
+}
+
+fn serve_tcp(shared: &Arc<Shared>, socket: TcpStream, seat: Seat) {
+    begin(shared, Tcp::new(socket), seat);
+}
+
+/// Begins a session on `transport`, in a task of its own.
+fn begin<T: Transport + 'static>(shared: &Arc<Shared>, transport: T, mut seat: Seat) {
+    let id = match random() {
+        Ok(octets) => u128::from_le_bytes(octets),
+        Err(error) => {
+            // A guessable session id is worse than none.
+            tracing::error!(%error, "refused a connection");
+            shared.counters.refused("no-random-octets");
+            return;
+        }
+    };
+    seat.seat_session();
+    let link = transport.link();
+    let now = shared.clock.now();
+    shared.counters.opened(link);
+    let parts = Parts {
+        session: Session::new(shared.hosts.clone(), shared.session.clone(), link, id, now),
+        limits: shared.session.before_connect,
+        seat,
+        clock: shared.clock,
+        counters: shared.counters.clone(),
+        write_ms: shared.settings.write_ms,
+        linger_ms: shared.settings.linger_ms,
+    };
+    tokio::spawn(Connection::new(transport, parts).run());
+}

@@ -1,0 +1,443 @@
+//! One client's connection: the task that owns its transport and its session, and the only loop over both.
+//!
+//! A turn reads and executes what came, writes what waits, and arms the one timer. Each part has a budget, so that a
+//! flooding client starves neither its own deliveries nor its neighbours; while a write waits for the socket, reading goes on.
+
+use std::future::{poll_fn, Future};
+use std::pin::{pin, Pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{sleep_until, Instant, Sleep};
+
+use crate::broker::Now;
+use crate::session::{Close, Session, Step};
+use crate::stomp::{DecodeError, DecodeErrorKind, Decoder, Limits};
+
+use super::clock::Clock;
+use super::roster::{Seat, Stage};
+use super::stats::Counters;
+use super::transport::{Ended, Input, Transport};
+
+/// Frames read in one turn.
+const TURN_FRAMES: usize = 64;
+/// Octets read in one turn; the last read may go beyond it.
+const TURN_OCTETS: usize = 64 << 10;
+/// Batches written in one turn, each of at most 64 frames or 64 KiB.
+const TURN_BATCHES: usize = 4;
+/// Pongs may fill the output of a client that reads nothing up to this; then its input waits.
+const REPLIES_WAITING: usize = 16 << 10;
+/// How long a stopping server reads on from a client that never pauses.
+const LAST_WORDS_MS: u64 = 1_000;
+
+/// What a connection is made of besides its transport.
+pub(super) struct Parts {
+    pub(super) session: Session,
+    /// What the client may send before CONNECT.
+    pub(super) limits: Limits,
+    pub(super) seat: Seat,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<Counters>,
+    pub(super) write_ms: u64,
+    pub(super) linger_ms: u64,
+}
+
+/// A transport, the session on it, and how far both are.
+pub(super) struct Connection<T> {
+    transport: T,
+    decoder: Decoder,
+    limits: Limits,
+    parts: Parts,
+    phase: Phase,
+    /// When the socket must have taken something, if it is full.
+    write_due: Option<u64>,
+    /// The server stops.
+    stopping: Stopping,
+    /// The client has closed; there is nothing left to read.
+    gone: bool,
+}
+
+/// How a connection goes to its end.
+enum Phase {
+    /// Frames come and go.
+    Open,
+    /// The session is over; what it still has to say is being written.
+    Last(Close),
+    /// All is written. The client asked for the end and is given until `until` to close first.
+    Parting { close: Close, until: u64 },
+    /// Our end is said; what the client sends is dropped until it closes, or until `until`.
+    Closing { reason: &'static str, until: u64 },
+}
+
+/// What a connection knows of the server's end.
+enum Stopping {
+    No,
+    /// Since then the client may finish its sentence.
+    Since(u64),
+    /// The session has been told.
+    Told,
+}
+
+/// The connection is over, and why, in the words of the counters.
+struct Over(&'static str);
+
+/// What keeps a part of the turn from going on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing to do; a waker is set.
+    Idle,
+    /// The budget is used up.
+    Spent,
+    /// The session takes no input for now.
+    Held,
+}
+
+impl<T: Transport> Connection<T> {
+    /// A connection whose client has said nothing yet.
+    pub(super) fn new(transport: T, parts: Parts) -> Connection<T> {
+        Connection {
+            transport,
+            decoder: Decoder::new(parts.limits),
+            limits: parts.limits,
+            parts,
+            phase: Phase::Open,
+            write_due: None,
+            stopping: Stopping::No,
+            gone: false,
+        }
+    }
+
+    /// Serves the client until one of both sides ends it.
+    pub(super) async fn run(mut self) {
+        let mut timer = Timer {
+            sleep: pin!(sleep_until(Instant::now())),
+            armed: None,
+        };
+        let reason = poll_fn(|cx| self.poll(cx, &mut timer)).await;
+        self.parts.session.end(self.parts.clock.now());
+        self.parts.counters.closed(self.transport.link(), reason);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer<'_>) -> Poll<&'static str> {
+        let now = self.parts.clock.now();
+        let (received, sent) = (self.transport.received(), self.transport.accepted());
+        let outcome = self.turn(cx, now);
+        self.parts
+            .counters
+            .octets(self.transport.received() - received, self.transport.accepted() - sent);
+        match outcome {
+            Err(Over(reason)) => return Poll::Ready(reason),
+            Ok(Rest::Spent) => cx.waker().wake_by_ref(),
+            Ok(_) => timer.arm(self.due(), now, &self.parts.clock, cx),
+        }
+        Poll::Pending
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
+        let stage = self.parts.seat.poll_stage(cx);
+        if stage == Stage::Ended {
+            return Err(Over("aborted"));
+        }
+        let read = self.read(cx, now)?;
+        if stage == Stage::Draining {
+            self.stop(read, now);
+        }
+        // Only after reading: a server that was held up must not blame its clients for silence.
+        self.pass_time(now)?;
+        let written = self.write(cx, now)?;
+        self.close(cx, now)?;
+        let resumed = read == Rest::Held && self.parts.session.accepts_input();
+        let spent = self.is_open() && (read == Rest::Spent || resumed) || written == Rest::Spent;
+        Ok(if spent { Rest::Spent } else { Rest::Idle })
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Reads and executes frames.
+    fn read(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
+        let before = self.transport.received();
+        let rest = self.read_frames(cx, now);
+        if self.transport.received() != before {
+            self.parts.session.heard(now);
+        }
+        rest
+    }
+
+    fn read_frames(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
+        if self.transport.replies_waiting() > REPLIES_WAITING && !self.flush(cx, now)? {
+            return Ok(Rest::Idle);
+        }
+        let (mut frames, mut octets) = (0, 0);
+        while self.is_open() {
+            if !self.parts.session.accepts_input() {
+                return Ok(Rest::Held);
+            }
+            let replies = self.transport.replies_waiting() > REPLIES_WAITING;
+            if frames >= TURN_FRAMES || octets >= TURN_OCTETS || replies {
+                return Ok(Rest::Spent);
+            }
+            frames += 1;
+            match self.transport.poll_input(cx) {
+                Poll::Pending => return Ok(Rest::Idle),
+                Poll::Ready(Input::Octets) => octets += self.execute(now),
+                Poll::Ready(Input::Beat) => {}
+                Poll::Ready(Input::Ended(Ended::HalfClosed)) if octets > 0 => {
+                    // It may still read the receipts of what it has just sent.
+                    self.write(cx, now)?;
+                    return Err(Over("client"));
+                }
+                Poll::Ready(Input::Ended(ended)) => self.no_more_input(ended, cx, now)?,
+            }
+        }
+        Ok(Rest::Idle)
+    }
+
+    /// Executes the first frame of the input, if it ends there; the octets used.
+    fn execute(&mut self, now: Now) -> usize {
+        let input = self.transport.input();
+        let mut rest = input;
+        let step = match self.decoder.decode(&mut rest) {
+            Ok(Some(frame)) => {
+                self.parts.counters.frame_received();
+                self.parts.session.receive(frame, now)
+            }
+            Ok(None) => {
+                rest = &[];
+                Step::Done
+            }
+            Err(error) => self.parts.session.malformed(error, now),
+        };
+        let used = input.len() - rest.len();
+        self.transport.consume(used);
+        if let Some((version, limits, strict)) = self.parts.session.agreed() {
+            self.decoder.agree(version, limits, strict);
+            self.transport.agree(limits.frame);
+            self.limits = limits;
+        }
+        self.obey(step);
+        used
+    }
+
+    fn no_more_input(&mut self, ended: Ended, cx: &mut Context<'_>, now: Now) -> Result<(), Over> {
+        match ended {
+            Ended::Broken => Err(Over("reset")),
+            Ended::HalfClosed => Err(Over("client")),
+            Ended::Closed => {
+                // What waits stays in the session: after its close frame the client reads nothing but ours.
+                let _ = self.transport.poll_flush(cx);
+                Err(Over("client"))
+            }
+            Ended::TooLong => {
+                let kind = DecodeErrorKind::FrameTooLarge {
+                    limit: self.limits.frame,
+                    announced: None,
+                };
+                let error = DecodeError {
+                    kind,
+                    command: None,
+                    receipt: None,
+                };
+                let step = self.parts.session.malformed(error, now);
+                self.obey(step);
+                Ok(())
+            }
+            Ended::Faulty(close) => {
+                self.parts.session.end(now);
+                self.phase = Phase::Last(close);
+                Ok(())
+            }
+        }
+    }
+
+    fn obey(&mut self, step: Step) {
+        match step {
+            Step::Done => {}
+            Step::Probe => self.transport.ping(),
+            Step::Close(close) => self.phase = Phase::Last(close),
+        }
+    }
+
+    /// Tells the session that the server stops, once it has executed what the client had sent.
+    fn stop(&mut self, read: Rest, now: Now) {
+        let since = match self.stopping {
+            Stopping::No => now.mono,
+            Stopping::Since(since) => since,
+            Stopping::Told => return,
+        };
+        self.stopping = Stopping::Since(since);
+        if self.is_open() && (read != Rest::Spent || now.mono >= since + LAST_WORDS_MS) {
+            self.stopping = Stopping::Told;
+            let step = self.parts.session.shutdown(now);
+            self.obey(step);
+        }
+    }
+
+    /// The next moment at which [`Connection::pass_time`] has something to do.
+    fn due(&self) -> Option<u64> {
+        let phase = match self.phase {
+            Phase::Open => self.parts.session.deadline(),
+            Phase::Last(_) => None,
+            Phase::Parting { until, .. } | Phase::Closing { until, .. } => Some(until),
+        };
+        [phase, self.write_due].into_iter().flatten().min()
+    }
+
+    fn pass_time(&mut self, now: Now) -> Result<(), Over> {
+        let due = |at: u64| now.mono >= at;
+        match &self.phase {
+            Phase::Open => {
+                if self.parts.session.deadline().is_some_and(due) {
+                    let step = self.parts.session.advance(now);
+                    self.obey(step);
+                }
+            }
+            Phase::Parting { close, until } if due(*until) => {
+                let close = close.clone();
+                self.say_close(&close, now);
+            }
+            Phase::Closing { reason, until } if due(*until) => return Err(Over(reason)),
+            Phase::Last(_) | Phase::Parting { .. } | Phase::Closing { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, a batch at a time.
+    fn write(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
+        if !self.flush(cx, now)? {
+            return Ok(Rest::Idle);
+        }
+        for _ in 0..TURN_BATCHES {
+            let over = match self.phase {
+                Phase::Open => {
+                    if !self.parts.session.outbound().poll_work(cx.waker()) {
+                        return Ok(Rest::Idle);
+                    }
+                    let step = self.parts.session.wake(now);
+                    self.obey(step);
+                    false
+                }
+                Phase::Last(_) => true,
+                Phase::Parting { .. } | Phase::Closing { .. } => return Ok(Rest::Idle),
+            };
+            let more = self.parts.session.drain(&mut self.transport, now);
+            if !self.flush(cx, now)? {
+                return Ok(Rest::Idle);
+            }
+            if over && !more {
+                self.last_is_written(now);
+            }
+        }
+        Ok(Rest::Spent)
+    }
+
+    /// Writes the output; whether all of it is gone.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, Over> {
+        let before = self.transport.accepted();
+        let outcome = self.transport.poll_flush(cx);
+        let accepted = self.transport.accepted();
+        if accepted != before {
+            self.parts.session.written(accepted, now);
+        }
+        match outcome {
+            Poll::Ready(Ok(())) => {
+                self.write_due = None;
+                Ok(true)
+            }
+            Poll::Ready(Err(_)) => Err(Over("reset")),
+            Poll::Pending => {
+                let stalled = accepted == before && self.write_due.is_some_and(|due| now.mono >= due);
+                if stalled && matches!(self.phase, Phase::Open | Phase::Last(_)) {
+                    self.cut(now);
+                } else if accepted != before || self.write_due.is_none() {
+                    self.write_due = Some(now.mono + self.parts.write_ms);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// The client has taken nothing for too long.
+    fn cut(&mut self, now: Now) {
+        self.parts.session.end(now);
+        self.say_close(
+            &Close {
+                code: 1008,
+                reason: "slow-consumer",
+            },
+            now,
+        );
+    }
+
+    fn last_is_written(&mut self, now: Now) {
+        let Phase::Last(close) = &self.phase else { return };
+        let close = close.clone();
+        if close.code == NORMAL {
+            let until = now.mono + self.parts.linger_ms;
+            self.phase = Phase::Parting { close, until };
+        } else {
+            self.say_close(&close, now);
+        }
+    }
+
+    fn say_close(&mut self, close: &Close, now: Now) {
+        self.transport.close(close);
+        self.write_due = None;
+        self.phase = Phase::Closing {
+            reason: close.reason,
+            until: now.mono + self.parts.linger_ms,
+        };
+    }
+
+    /// Once the session is over: says the end, drops what the client still sends, and waits for it to go.
+    fn close(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), Over> {
+        if self.is_open() {
+            return Ok(());
+        }
+        if !self.gone {
+            self.gone = self.transport.poll_discard(cx).is_ready();
+        }
+        match self.phase {
+            Phase::Parting { ref close, .. } if self.gone => Err(Over(close.reason)),
+            Phase::Closing { reason, .. } => {
+                let flushed = self.flush(cx, now)?;
+                let shut = flushed && self.transport.poll_shutdown(cx).is_ready();
+                if shut && self.gone {
+                    return Err(Over(reason));
+                }
+                Ok(())
+            }
+            Phase::Open | Phase::Last(_) | Phase::Parting { .. } => Ok(()),
+        }
+    }
+}
+
+/// The close code of a session that its client ended.
+const NORMAL: u16 = 1000;
+
+/// One timer that is armed again and again, and only moved when it must ring earlier.
+struct Timer<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    armed: Option<u64>,
+}
+
+impl Timer<'_> {
+    /// Wakes the task at `due` or, because of an earlier wish, before.
+    fn arm(&mut self, due: Option<u64>, now: Now, clock: &Clock, cx: &mut Context<'_>) {
+        let Some(due) = due else { return };
+        if self.sleep.is_elapsed() {
+            self.armed = None;
+        }
+        if self.armed.is_some_and(|at| at <= due) {
+            return;
+        }
+        // A moment that has passed already is served a millisecond later: other tasks shall have their turn.
+        let at = due.max(now.mono + 1);
+        self.sleep.as_mut().reset(clock.at(at));
+        self.armed = Some(at);
+        if self.sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
