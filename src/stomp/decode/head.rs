@@ -7,7 +7,7 @@ use nom::combinator::rest;
 use nom::error::{ErrorKind, ParseError};
 use nom::multi::fold_many0;
 use nom::sequence::{separated_pair, terminated};
-use nom::{IResult, Parser};
+use nom::{IResult, Offset, Parser};
 
 use super::error::printable;
 use super::DecodeErrorKind;
@@ -64,7 +64,7 @@ pub(super) fn parse<'a>(octets: &'a [u8], grammar: Grammar) -> Result<Head<'a>, 
     head(text, grammar, backslashes, returns).map_err(|error| match error {
         nom::Err::Error(flaw) | nom::Err::Failure(flaw) => flaw.explained(text),
         // The parsers below are nom's "complete" ones, which never ask for more.
-        nom::Err::Incomplete(_) => Flaw::at("", Wrong::Grammar).explained(text),
+        nom::Err::Incomplete(_) => Flaw::at(text, Wrong::Grammar).explained(text),
     })
 }
 
@@ -170,7 +170,7 @@ fn check_escapes<'a>(text: &'a str, grammar: Grammar) -> Result<(), nom::Err<Fla
 
 type Parsed<'a, T> = IResult<&'a str, T, Flaw<'a>>;
 
-/// What is wrong, and the text from there on. It is explained only when it turns out to be fatal.
+/// What is wrong, and the text of the head from there on. It is explained only when it turns out to be fatal.
 #[derive(Clone, Copy, Debug)]
 struct Flaw<'a> {
     at: &'a str,
@@ -194,9 +194,7 @@ impl<'a> Flaw<'a> {
 
     /// The verdict on `text`, the whole head.
     fn explained(self, text: &str) -> DecodeErrorKind {
-        // `at` is part of `text`, so that the distance of their addresses is the place.
-        let place = (self.at.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let (line, column) = position(text.as_bytes(), place);
+        let (line, column) = position(text.as_bytes(), text.offset(self.at));
         let whole = text.lines().nth(line - 1).unwrap_or_default();
         let seen = printable(whole.as_bytes());
         match self.wrong {
