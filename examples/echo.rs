@@ -7,7 +7,9 @@ const LARGEST_MESSAGE: usize = 16 << 20;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1).ok_or("say where to listen, such as 127.0.0.1:9001")?;
+    let address = std::env::args()
+        .nth(1)
+        .ok_or("say where to listen, such as 127.0.0.1:9001")?;
     let settings = Settings {
         websocket: Some(address.parse()?),
         tcp: None,

@@ -148,8 +148,8 @@ fn begin(shared: &Arc<Shared>, socket: TcpStream, early: Bytes, upgrade: Upgrade
 /// Tells a connection for which there is no seat.
 pub(super) fn refuse(shared: &Arc<Shared>, mut socket: TcpStream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
-        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 61\r\n\r\n\
-        All connections that server.connections allows are in use.\r\n\n";
+        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 59\r\n\r\n\
+        All connections that server.connections allows are in use.\n";
     let Ok(permit) = shared.refusals.clone().try_acquire_owned() else {
         return;
     };

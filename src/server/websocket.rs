@@ -188,15 +188,14 @@ impl WebSocket {
         Input::Octets
     }
 
-    /// Puts the reply to the client's close frame into the output.
-    fn reply_to_close(&mut self, cx: &mut Context<'_>) {
+    /// Puts tungstenite's reply to a ping or a close frame into the output.
+    fn reply(&mut self, cx: &mut Context<'_>) {
         let mut polled = Polled {
             wire: &mut self.wire,
             cx,
         };
-        // The outcome is always "closed".
+        // Appending cannot fail; after a close frame the outcome is "closed".
         let _ = self.context.flush(&mut polled);
-        self.closing = true;
     }
 
     /// Sends the message at hand back as it came.
@@ -296,10 +295,15 @@ impl Transport for WebSocket {
             Ok(Message::Text(text)) => return Poll::Ready(self.take(text.into(), Kind::Text)),
             Ok(Message::Binary(octets)) => return Poll::Ready(self.take(octets, Kind::Binary)),
             Ok(Message::Close(_)) => {
-                self.reply_to_close(cx);
+                self.reply(cx);
+                self.closing = true;
                 return Poll::Ready(Input::Ended(Ended::Closed));
             }
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return Poll::Ready(Input::Beat),
+            Ok(Message::Ping(_)) => {
+                self.reply(cx);
+                return Poll::Ready(Input::Beat);
+            }
+            Ok(Message::Pong(_) | Message::Frame(_)) => return Poll::Ready(Input::Beat),
             Err(error) => error,
         };
         Poll::Ready(Input::Ended(match error {
@@ -375,7 +379,7 @@ impl Transport for WebSocket {
         while self.readable {
             match ready!(self.poll_message(cx)) {
                 Ok(Message::Close(_)) => {
-                    self.reply_to_close(cx);
+                    self.reply(cx);
                     return Poll::Ready(());
                 }
                 Ok(_) => {}
