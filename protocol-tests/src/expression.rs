@@ -38,10 +38,7 @@ impl Expression {
         if reader.rest.is_empty() {
             Ok(expression)
         } else {
-            Err(format!(
-                "cannot read {:?} in the expression {text:?}",
-                reader.rest
-            ))
+            Err(format!("cannot read {:?} in the expression {text:?}", reader.rest))
         }
     }
 
@@ -50,12 +47,9 @@ impl Expression {
         match self {
             Expression::Number(number) => Ok(*number),
             Expression::Variable(name) => {
-                let octets = variables
-                    .get(name)
-                    .ok_or_else(|| format!("${name} is not set"))?;
+                let octets = variables.get(name).ok_or_else(|| format!("${name} is not set"))?;
                 let text = String::from_utf8_lossy(octets);
-                text.parse()
-                    .map_err(|_| format!("${name} is {text:?}, not a number"))
+                text.parse().map_err(|_| format!("${name} is {text:?}, not a number"))
             }
             Expression::Pair(left, operator, right) => {
                 let (left, right) = (left.compute(variables)?, right.compute(variables)?);
@@ -79,17 +73,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn sum(&mut self) -> Result<Expression, String> {
-        self.chain(
-            &[("+", Operator::Add), ("-", Operator::Subtract)],
-            Self::product,
-        )
+        self.chain(&[("+", Operator::Add), ("-", Operator::Subtract)], Self::product)
     }
 
     fn product(&mut self) -> Result<Expression, String> {
-        self.chain(
-            &[("*", Operator::Multiply), ("/", Operator::Divide)],
-            Self::atom,
-        )
+        self.chain(&[("*", Operator::Multiply), ("/", Operator::Divide)], Self::atom)
     }
 
     fn chain(
@@ -151,10 +139,7 @@ impl Reader<'_> {
     fn word(&mut self, belongs: fn(char) -> bool) -> Result<String, String> {
         let end = self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len());
         if end == 0 {
-            return Err(format!(
-                "expected a number or a $variable before {:?}",
-                self.rest
-            ));
+            return Err(format!("expected a number or a $variable before {:?}", self.rest));
         }
         let word = self.rest[..end].to_string();
         self.rest = self.rest[end..].trim_start();

@@ -92,17 +92,14 @@ fn read(octets: &[u8]) -> Result<Option<(Item, usize)>, String> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         at += end + 1;
         if frame.command.is_empty() {
-            frame.command = String::from_utf8(line.to_vec())
-                .map_err(|_| format!("a command is not UTF-8: {}", show(line, 80)))?;
+            frame.command =
+                String::from_utf8(line.to_vec()).map_err(|_| format!("a command is not UTF-8: {}", show(line, 80)))?;
         } else if line.is_empty() {
             break;
         } else {
             let colon = line.iter().position(|octet| *octet == b':');
-            let colon =
-                colon.ok_or_else(|| format!("a header without a colon: {}", show(line, 80)))?;
-            frame
-                .headers
-                .push((line[..colon].to_vec(), line[colon + 1..].to_vec()));
+            let colon = colon.ok_or_else(|| format!("a header without a colon: {}", show(line, 80)))?;
+            frame.headers.push((line[..colon].to_vec(), line[colon + 1..].to_vec()));
         }
     }
     let length = match frame.value("content-length") {
@@ -112,10 +109,7 @@ fn read(octets: &[u8]) -> Result<Option<(Item, usize)>, String> {
     let end = match length {
         Some(length) if octets.len() <= at + length => return Ok(None),
         Some(length) if octets[at + length] != 0 => {
-            return Err(format!(
-                "no NUL after the content-length of: {}",
-                frame.show()
-            ));
+            return Err(format!("no NUL after the content-length of: {}", frame.show()));
         }
         Some(length) => at + length,
         None => match find(&octets[at..], b"\0") {
@@ -147,18 +141,14 @@ mod tests {
 
     #[test]
     fn a_stream_is_taken_apart_however_it_is_cut() {
-        let stream =
-            b"\nMESSAGE\na:b:c\na:2\r\ncontent-length:3\n\nx\0y\0\r\nRECEIPT\nreceipt-id:1\n\n\0";
+        let stream = b"\nMESSAGE\na:b:c\na:2\r\ncontent-length:3\n\nx\0y\0\r\nRECEIPT\nreceipt-id:1\n\n\0";
         let (whole, _) = taken(&[stream]);
         assert_eq!(whole.len(), 4);
         let Item::Frame(message) = &whole[1] else {
             panic!("{whole:?}")
         };
         assert_eq!(message.body, b"x\0y");
-        assert_eq!(
-            message.values(b"a").collect::<Vec<_>>(),
-            [b"b:c".as_slice(), b"2"]
-        );
+        assert_eq!(message.values(b"a").collect::<Vec<_>>(), [b"b:c".as_slice(), b"2"]);
         for cut in 1..stream.len() {
             let (items, decoder) = taken(&[&stream[..cut], &stream[cut..]]);
             assert_eq!(items, whole, "cut at {cut}");
@@ -174,9 +164,7 @@ mod tests {
             "MESSAGE\ncontent-length:-1\n\n\0",
         ] {
             assert!(
-                Decoder::default()
-                    .feed(wrong.as_bytes(), &mut Vec::new())
-                    .is_err(),
+                Decoder::default().feed(wrong.as_bytes(), &mut Vec::new()).is_err(),
                 "{wrong:?}"
             );
         }

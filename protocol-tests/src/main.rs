@@ -80,9 +80,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         Form::Json => println!("{}", report::json(&cases, &columns)),
     }
     let all_pass = |column: &Column| {
-        [Level::Must, Level::Should].iter().all(
-            |level| matches!(column.score(&cases, *level), (passed, applied) if passed == applied),
-        )
+        [Level::Must, Level::Should]
+            .iter()
+            .all(|level| matches!(column.score(&cases, *level), (passed, applied) if passed == applied))
     };
     Ok(columns.iter().all(all_pass))
 }
@@ -116,11 +116,7 @@ impl Arguments {
         };
         let mut changes: Vec<(String, String)> = Vec::new();
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"))
-            };
+            let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"));
             match word.as_str() {
                 "--url" => arguments.targets.push(named_target(&value()?)?),
                 "--only" => arguments.only.push(value()?),
@@ -130,8 +126,8 @@ impl Arguments {
                 "--json" => arguments.form = Form::Json,
                 "--verbose" => arguments.verbose = true,
                 "--list" => arguments.list = true,
-                "--login" | "--passcode" | "--vhost" | "--topic-prefix" | "--queue-prefix"
-                | "--timeout" | "--quiet" => changes.push((word.clone(), value()?)),
+                "--login" | "--passcode" | "--vhost" | "--topic-prefix" | "--queue-prefix" | "--timeout"
+                | "--quiet" => changes.push((word.clone(), value()?)),
                 _ => return Err(format!("{word:?} is not known\n\n{USAGE}")),
             }
         }
@@ -145,9 +141,10 @@ impl Arguments {
 
     fn wants(&self, case: &Case) -> bool {
         self.only.is_empty()
-            || self.only.iter().any(|only| {
-                *only == case.row || case.id == *only || case.id.split('-').next() == Some(only)
-            })
+            || self
+                .only
+                .iter()
+                .any(|only| *only == case.row || case.id == *only || case.id.split('-').next() == Some(only))
     }
 }
 
@@ -174,6 +171,5 @@ fn change(target: &mut Target, option: &str, value: &str) -> Result<(), String> 
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a number"))
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
 }

@@ -50,16 +50,11 @@ impl Template {
             '^' => b'^',
             'x' => {
                 let digits = after.get(..2).ok_or("^x needs two hexadecimal digits")?;
-                let octet = u8::from_str_radix(digits, 16)
-                    .map_err(|_| format!("^x{digits} is not hexadecimal"))?;
+                let octet = u8::from_str_radix(digits, 16).map_err(|_| format!("^x{digits} is not hexadecimal"))?;
                 self.octets(&[octet]);
                 return Ok(&after[2..]);
             }
-            other => {
-                return Err(format!(
-                    "^{other} is not known (known: ^@ ^M ^J ^I ^xHH ^^)"
-                ))
-            }
+            other => return Err(format!("^{other} is not known (known: ^@ ^M ^J ^I ^xHH ^^)")),
         };
         self.octets(&[octet]);
         Ok(after)
@@ -73,9 +68,7 @@ impl Template {
         if let Some(after) = rest.strip_prefix('{') {
             let end = after.find('}').ok_or("${ without }")?;
             let (count, text) = after[..end].split_once('*').ok_or("${ needs COUNT*TEXT")?;
-            let count: usize = count
-                .parse()
-                .map_err(|_| format!("{count:?} is not a count"))?;
+            let count: usize = count.parse().map_err(|_| format!("{count:?} is not a count"))?;
             let piece = Template::parse(text)?;
             let octets = piece.literal().ok_or("${ } cannot hold a variable")?;
             self.octets(&octets.repeat(count));
@@ -113,11 +106,7 @@ impl Template {
             match piece {
                 Piece::Octets(octets) => filled.extend_from_slice(octets),
                 Piece::Variable(name) => {
-                    filled.extend_from_slice(
-                        variables
-                            .get(name)
-                            .ok_or_else(|| format!("${name} is not set"))?,
-                    );
+                    filled.extend_from_slice(variables.get(name).ok_or_else(|| format!("${name} is not set"))?);
                 }
             }
         }
@@ -172,9 +161,7 @@ pub fn find(octets: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() {
         return Some(0);
     }
-    octets
-        .windows(needle.len())
-        .position(|window| window == needle)
+    octets.windows(needle.len()).position(|window| window == needle)
 }
 
 /// Octets for a reader's eye, in the notation, cut after `limit` characters.
@@ -218,9 +205,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        for wrong in [
-            "^", "^q", "^x1", "^xzz", "$", "${3*a", "${a}", "${x*a}", "${2*$b}",
-        ] {
+        for wrong in ["^", "^q", "^x1", "^xzz", "$", "${3*a", "${a}", "${x*a}", "${2*$b}"] {
             assert!(Template::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -91,10 +91,7 @@ pub struct Greeting {
 
 impl Peer {
     /// Opens the transport. A handshake that was refused gives the answer and no connection.
-    pub fn open(
-        target: &Target,
-        greeting: &Greeting,
-    ) -> io::Result<(Option<Peer>, Option<Answer>)> {
+    pub fn open(target: &Target, greeting: &Greeting) -> io::Result<(Option<Peer>, Option<Answer>)> {
         let mut stream = TcpStream::connect_timeout(&target.address, target.patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(target.patience))?;
@@ -114,10 +111,7 @@ impl Peer {
         stream.set_read_timeout(Some(GLANCE))?;
         let (sender, events) = mpsc::channel();
         let octets = Arc::new(AtomicU64::new(0));
-        let (paused, stop) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (paused, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let writer = Arc::new(Mutex::new(stream.try_clone()?));
         let ears = Ears {
             stream,
@@ -165,13 +159,7 @@ impl Peer {
     }
 
     /// Sends one WebSocket frame.
-    pub fn send_frame(
-        &self,
-        opcode: u8,
-        last: bool,
-        payload: &[u8],
-        masked: bool,
-    ) -> io::Result<()> {
+    pub fn send_frame(&self, opcode: u8, last: bool, payload: &[u8], masked: bool) -> io::Result<()> {
         self.write(&websocket::frame(
             opcode,
             last,
@@ -228,9 +216,7 @@ impl Peer {
     pub fn close(&self) {
         // The server may have gone first; there is nothing left to tell it then.
         let _ = match self.transport {
-            Transport::WebSocket => {
-                self.send_frame(websocket::CLOSE, true, &1000u16.to_be_bytes(), true)
-            }
+            Transport::WebSocket => self.send_frame(websocket::CLOSE, true, &1000u16.to_be_bytes(), true),
             Transport::Tcp => lock(&self.stream).shutdown(Shutdown::Write),
         };
     }
@@ -242,8 +228,7 @@ impl Peer {
         self.stop.store(true, Ordering::SeqCst);
         // The reset goes out when the last descriptor of the socket closes: the reading thread has one.
         if let Some(ears) = self.ears.take() {
-            ears.join()
-                .map_err(|_| io::Error::other("the reading thread failed"))?;
+            ears.join().map_err(|_| io::Error::other("the reading thread failed"))?;
         }
         Ok(())
     }
@@ -291,9 +276,7 @@ impl Ears {
                 Err(error)
                     if matches!(
                         error.kind(),
-                        io::ErrorKind::WouldBlock
-                            | io::ErrorKind::TimedOut
-                            | io::ErrorKind::Interrupted
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
                     ) =>
                 {
                     continue
@@ -341,12 +324,8 @@ impl Ears {
                 websocket::CLOSE => {
                     if let Some(writer) = &self.writer {
                         let code = payload.get(..2).unwrap_or_default();
-                        let _ = lock(writer).write_all(&websocket::frame(
-                            websocket::CLOSE,
-                            true,
-                            code,
-                            Some([1, 2, 3, 4]),
-                        ));
+                        let _ =
+                            lock(writer).write_all(&websocket::frame(websocket::CLOSE, true, code, Some([1, 2, 3, 4])));
                     }
                     return Ok(Some(match payload.as_slice() {
                         [a, b, reason @ ..] => Ending::Close(
@@ -367,10 +346,7 @@ impl Ears {
         let whole = self.decoder.is_idle();
         let mut items = Vec::new();
         let fed = self.decoder.feed(octets, &mut items);
-        let frames = items
-            .iter()
-            .filter(|item| matches!(item, Item::Frame(_)))
-            .count();
+        let frames = items.iter().filter(|item| matches!(item, Item::Frame(_))).count();
         let alone = kind.is_some() && whole && self.decoder.is_idle() && frames == 1;
         let mut behind_frame = false;
         for item in items {

@@ -33,14 +33,9 @@ impl Column {
             .zip(&self.findings)
             .filter(|(case, _)| case.level == level)
             .map(|(_, finding)| finding.verdict());
-        let applied: Vec<Verdict> = verdicts
-            .filter(|verdict| *verdict != Verdict::NotApplicable)
-            .collect();
+        let applied: Vec<Verdict> = verdicts.filter(|verdict| *verdict != Verdict::NotApplicable).collect();
         (
-            applied
-                .iter()
-                .filter(|verdict| **verdict == Verdict::Passed)
-                .count(),
+            applied.iter().filter(|verdict| **verdict == Verdict::Passed).count(),
             applied.len(),
         )
     }
@@ -53,11 +48,7 @@ fn cell(case: &Case, finding: &Finding) -> String {
         Verdict::Passed => "yes".into(),
         Verdict::Failed => "no".into(),
         Verdict::Part => {
-            let failed = |version| {
-                finding
-                    .failures()
-                    .any(|(outcome, _)| outcome.version == version)
-            };
+            let failed = |version| finding.failures().any(|(outcome, _)| outcome.version == version);
             let versions: Vec<&str> = case
                 .versions
                 .iter()
@@ -106,9 +97,8 @@ pub fn markdown(cases: &[Case], columns: &[Column]) -> String {
 
 /// How many cases of each level passed, as a table in Markdown.
 pub fn summary(cases: &[Case], columns: &[Column]) -> String {
-    let mut table = String::from(
-        "| Broker | MUST | SHOULD | MAY | left open, and Hoofbeat's own |\n|---|---|---|---|---|\n",
-    );
+    let mut table =
+        String::from("| Broker | MUST | SHOULD | MAY | left open, and Hoofbeat's own |\n|---|---|---|---|---|\n");
     for column in columns {
         let _ = write!(table, "| {} |", column.head());
         for level in [Level::Must, Level::Should, Level::May, Level::Open] {
@@ -125,12 +115,7 @@ pub fn text(cases: &[Case], columns: &[Column]) -> String {
     let cells: Vec<Vec<String>> = cases
         .iter()
         .enumerate()
-        .map(|(at, case)| {
-            columns
-                .iter()
-                .map(|column| cell(case, &column.findings[at]))
-                .collect()
-        })
+        .map(|(at, case)| columns.iter().map(|column| cell(case, &column.findings[at])).collect())
         .collect();
     let heads: Vec<String> = columns
         .iter()

@@ -34,9 +34,7 @@ pub struct Target {
 impl Target {
     /// Reads `ws://host:port/path`, `tcp://host:port` or `stomp://host:port`.
     pub fn parse(url: &str) -> Result<Target, String> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| format!("{url:?} is not a URL"))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("{url:?} is not a URL"))?;
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
@@ -58,17 +56,13 @@ impl Target {
         } else {
             format!("{authority}:{port}")
         };
-        let addresses = full
-            .to_socket_addrs()
-            .map_err(|error| format!("{full}: {error}"))?;
+        let addresses = full.to_socket_addrs().map_err(|error| format!("{full}: {error}"))?;
         // A name such as localhost may stand for two addresses of which one listens.
         let address = addresses
             .collect::<Vec<_>>()
             .into_iter()
             .rev()
-            .max_by_key(|address| {
-                std::net::TcpStream::connect_timeout(address, Duration::from_secs(2)).is_ok()
-            })
+            .max_by_key(|address| std::net::TcpStream::connect_timeout(address, Duration::from_secs(2)).is_ok())
             .ok_or_else(|| format!("{full} has no address"))?;
         Ok(Target {
             transport,
@@ -105,17 +99,10 @@ mod tests {
     fn urls_are_read() {
         let target = Target::parse("ws://127.0.0.1:1/stomp").unwrap();
         assert_eq!(
-            (
-                target.transport,
-                target.path.as_str(),
-                target.address.port()
-            ),
+            (target.transport, target.path.as_str(), target.address.port()),
             (Transport::WebSocket, "/stomp", 1)
         );
-        assert_eq!(
-            Target::parse("tcp://127.0.0.1").unwrap().address.port(),
-            61613
-        );
+        assert_eq!(Target::parse("tcp://127.0.0.1").unwrap().address.port(), 61613);
         assert_eq!(Target::parse("stomp://[::1]:2").unwrap().address.port(), 2);
         assert!(Target::parse("wss://127.0.0.1/").is_err());
         assert!(Target::parse("127.0.0.1:80").is_err());

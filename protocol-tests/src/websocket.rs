@@ -61,14 +61,11 @@ pub fn handshake(
             return Err(io::Error::other("the head of the HTTP answer has no end"));
         }
     }
-    let answer = answer(&String::from_utf8_lossy(&head))
-        .ok_or_else(|| io::Error::other("this is no HTTP answer"))?;
+    let answer = answer(&String::from_utf8_lossy(&head)).ok_or_else(|| io::Error::other("this is no HTTP answer"))?;
     if answer.status == 101 {
         let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
         if answer.value("Sec-WebSocket-Accept") != Some(&BASE64.encode(&digest)) {
-            return Err(io::Error::other(
-                "Sec-WebSocket-Accept does not answer the key",
-            ));
+            return Err(io::Error::other("Sec-WebSocket-Accept does not answer the key"));
         }
     }
     Ok(answer)
@@ -106,12 +103,7 @@ pub fn frame(opcode: u8, last: bool, payload: &[u8], mask: Option<[u8; 4]>) -> V
     match mask {
         Some(mask) => {
             octets.extend_from_slice(&mask);
-            octets.extend(
-                payload
-                    .iter()
-                    .zip(mask.iter().cycle())
-                    .map(|(octet, key)| octet ^ key),
-            );
+            octets.extend(payload.iter().zip(mask.iter().cycle()).map(|(octet, key)| octet ^ key));
         }
         None => octets.extend_from_slice(payload),
     }
@@ -148,10 +140,7 @@ impl Reader {
             };
             let (last, opcode) = (first & 0x80 != 0, first & 0x0F);
             if first & 0x70 != 0 {
-                return Err(
-                    "a WebSocket frame has a reserved bit set although no extension was agreed"
-                        .into(),
-                );
+                return Err("a WebSocket frame has a reserved bit set although no extension was agreed".into());
             }
             let message = match (opcode, self.unfinished.take()) {
                 (CLOSE | PING | PONG, unfinished) if last && payload.len() <= 125 => {
@@ -163,11 +152,7 @@ impl Reader {
                     message
                 }
                 (TEXT | BINARY, None) => Message { opcode, payload },
-                (opcode, _) => {
-                    return Err(format!(
-                        "a WebSocket frame with opcode {opcode} cannot stand here"
-                    ))
-                }
+                (opcode, _) => return Err(format!("a WebSocket frame with opcode {opcode} cannot stand here")),
             };
             if !last {
                 self.unfinished = Some(message);
@@ -189,10 +174,7 @@ impl Reader {
         }
         let (length, head): (usize, usize) = match (second & 0x7F, rest) {
             (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 4),
-            (127, [a, b, c, d, e, f, g, h, ..]) => (
-                u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize,
-                10,
-            ),
+            (127, [a, b, c, d, e, f, g, h, ..]) => (u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) as usize, 10),
             (126 | 127, _) => return Ok(None),
             (length, _) => (usize::from(length), 2),
         };
@@ -213,11 +195,7 @@ mod tests {
     #[test]
     fn frames_are_joined_and_control_frames_stand_between() {
         let mut reader = Reader::default();
-        for (opcode, last, payload) in [
-            (TEXT, false, "a"),
-            (PING, true, "p"),
-            (CONTINUATION, true, "b"),
-        ] {
+        for (opcode, last, payload) in [(TEXT, false, "a"), (PING, true, "p"), (CONTINUATION, true, "b")] {
             reader.feed(&frame(opcode, last, payload.as_bytes(), None));
         }
         assert_eq!(

@@ -1,13 +1,48 @@
 //! The model: destinations, messages, subscriptions, and what waits for whom.
 //!
 //! Pure: no I/O, no threads, no clock, no randomness. Time and seeds come in as arguments; `std` locks guard what
-//! several connections share.
+//! several connections share. Lock order: destination, then wildcard patterns or agenda, then outbound; no
+//! destination is locked under another.
 
+pub mod agenda;
+pub mod destination;
+pub mod directory;
+pub mod journal;
+pub mod message;
 pub mod outbound;
+pub mod pattern;
+mod publish;
+pub mod queue;
 pub mod settings;
+pub mod stats;
+mod subscribe;
+pub mod subscription;
+pub mod topic;
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use destination::{Destination, Names, Selection};
+pub use journal::{Journal, Ticket, Volatile};
+pub use message::{Draft, Message, Properties};
 pub use outbound::{FrameSink, Outbound};
+pub use publish::{Act, Committed, Limit, Refused, Route, Sent};
 pub use settings::Settings;
+pub use stats::{Counters, Sizes};
+pub use subscribe::Subscribe;
+pub use subscription::{AckMode, Settle, Subscription};
+
+use agenda::{Agenda, Due};
+use directory::Directory;
+use message::Gauge;
+use pattern::Pattern;
+use queue::{Dead, Effects, Queue};
+use settings::{Policy, QueuePolicy, Separator, TopicPolicy, WhenFull};
+use topic::{Patterns, Topic};
+
+/// What every dead-letter queue's canonical name begins with.
+pub const DEAD_LETTER_PREFIX: &str = "/queue/DLQ.";
 
 /// The time, twice: nothing in this room asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +53,301 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// The destinations of one virtual host.
+/// The destinations of one virtual host, and all that is held for them.
 #[derive(Debug)]
-pub struct Broker {}
+pub struct Broker {
+    settings: Settings,
+    policies: Vec<(Option<Pattern>, Policy)>,
+    directory: Directory,
+    patterns: Patterns,
+    /// Topics without own subscriptions that are remembered for wildcard ones, oldest first. Locked alone.
+    remembered: Mutex<VecDeque<Arc<Topic>>>,
+    agenda: Agenda,
+    journal: Arc<dyn Journal>,
+    counters: Counters,
+    gauge: Arc<Gauge>,
+    boot: Box<str>,
+    seed: u64,
+    next_message: AtomicU64,
+    next_session: AtomicU64,
+    next_batch: AtomicU64,
+    sessions: AtomicUsize,
+    subscriptions: AtomicUsize,
+    transactions: AtomicUsize,
+}
+
+impl Broker {
+    /// An empty broker. `seed` is random: it keys hashes and tells this start's message ids from those of others.
+    pub fn new(settings: Settings, seed: u64, journal: Arc<dyn Journal>) -> Broker {
+        let compiled = |policy: &Policy| (Pattern::parse(&policy.pattern, Separator::Both), policy.clone());
+        Broker {
+            policies: settings.policies.iter().map(compiled).collect(),
+            directory: Directory::new(seed, settings.destinations),
+            patterns: Patterns::default(),
+            remembered: Mutex::default(),
+            agenda: Agenda::default(),
+            journal,
+            counters: Counters::default(),
+            gauge: Arc::default(),
+            // A letter first: no id of this form reads as the place of a delivery (`serial-tag`).
+            boot: format!("m{:x}", seed & 0xffff_ffff_ffff).into(),
+            seed,
+            next_message: AtomicU64::new(1),
+            next_session: AtomicU64::new(1),
+            next_batch: AtomicU64::new(1),
+            sessions: AtomicUsize::new(0),
+            subscriptions: AtomicUsize::new(0),
+            transactions: AtomicUsize::new(0),
+            settings,
+        }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What has happened in it.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What it holds now.
+    pub fn sizes(&self) -> Sizes {
+        let (topics, queues) = self.directory.sizes();
+        Sizes {
+            sessions: self.sessions.load(Ordering::Relaxed),
+            subscriptions: self.subscriptions.load(Ordering::Relaxed),
+            topics,
+            queues,
+            patterns: self.patterns.len(),
+            queued_messages: self.directory.queues().iter().map(|queue| queue.len()).sum(),
+            message_octets: self.gauge.octets(),
+            agenda: self.agenda.len(),
+            transactions: self.transactions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Messages in the queue of that canonical name, unacknowledged ones included; `None` if there is no such queue.
+    pub fn queue_length(&self, name: &str) -> Option<usize> {
+        self.directory.queue(name).map(|queue| queue.len())
+    }
+
+    /// What message ids begin with: different for each start of the broker.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Counts a session in and numbers it.
+    pub fn enter(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts a session out.
+    pub fn leave(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts open transactions.
+    pub fn count_transactions(&self, opened: usize, ended: usize) {
+        self.transactions.fetch_add(opened, Ordering::Relaxed);
+        self.transactions.fetch_sub(ended, Ordering::Relaxed);
+    }
+
+    /// The part of a session's temporary names that others cannot guess, from its secret id.
+    pub fn token(&self, session_id: u128) -> String {
+        let mix = |mut x: u64| {
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            x ^ (x >> 31)
+        };
+        let high = mix((session_id >> 64) as u64 ^ self.seed);
+        let low = mix(session_id as u64 ^ self.seed.rotate_left(32) ^ high);
+        format!("{high:016x}{low:016x}")
+    }
+
+    /// A new message.
+    pub fn message(&self, draft: Draft<'_, '_>) -> Arc<Message> {
+        let number = self.next_message.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Message::new(number, draft, &self.gauge))
+    }
+
+    /// When [`Broker::advance`] has something to do next, in `Now::mono`.
+    pub fn next_due(&self) -> Option<u64> {
+        self.agenda.next_due()
+    }
+
+    /// Does what is due: expiry, removal of idle queues.
+    pub fn advance(&self, now: Now) {
+        while let Some((name, due)) = self.agenda.take_due(now.mono) {
+            let Some(queue) = self.directory.queue(&name) else {
+                continue;
+            };
+            match due {
+                Due::Expiry => {
+                    let (expired, effects) = queue.expire(now);
+                    self.counters.dropped_expired.add(expired);
+                    self.apply(&queue, effects, now);
+                }
+                Due::Idle => match queue.retire_if_idle(now) {
+                    Ok(()) => self.forget_queue(&queue),
+                    Err(Some(later)) => self.agenda.add(later, &queue.name, Due::Idle),
+                    Err(None) => {}
+                },
+            }
+        }
+    }
+
+    /// Removes a queue with what it holds.
+    pub fn remove_queue(&self, queue: &Arc<Queue>) {
+        let dropped = queue.retire();
+        self.counters.dropped_with_queue.add(dropped as u64);
+        self.forget_queue(queue);
+    }
+
+    fn forget_queue(&self, queue: &Arc<Queue>) {
+        self.directory.remove_queue(queue);
+        self.agenda.strike(&queue.name);
+    }
+
+    /// Sees to what a queue asked for while it was locked.
+    fn apply(&self, queue: &Arc<Queue>, effects: Effects, now: Now) {
+        let Effects {
+            dead,
+            expire_at,
+            idle,
+            delete,
+        } = effects;
+        if let Some(at) = expire_at {
+            let mono = now.mono + at.saturating_sub(now.unix_ms);
+            self.agenda.add(mono, &queue.name, Due::Expiry);
+        }
+        if idle {
+            self.agenda
+                .add(now.mono + queue.policy().idle_ms, &queue.name, Due::Idle);
+        }
+        if !dead.is_empty() {
+            self.bury(queue, dead, now);
+        }
+        if delete {
+            self.remove_queue(queue);
+        }
+    }
+
+    /// Moves dead messages to the dead-letter queue: one journal batch for both sides.
+    fn bury(&self, queue: &Arc<Queue>, dead: Vec<Dead>, now: Now) {
+        let Some(target) = self.dead_letter_queue(queue) else {
+            self.counters.dropped_dead.add(dead.len() as u64);
+            return;
+        };
+        for Dead { entry, reason } in dead {
+            let batch = self.next_batch.fetch_add(1, Ordering::Relaxed);
+            let attempts = entry.attempts.to_string();
+            let origin = entry.message.header("destination").unwrap_or_default().into_owned();
+            let added = [
+                ("dead-letter-reason", reason),
+                ("original-destination", origin.as_str()),
+                ("delivery-count", attempts.as_str()),
+            ];
+            let number = self.next_message.fetch_add(1, Ordering::Relaxed);
+            let copy = Arc::new(entry.message.forwarded(number, &target, &added, &self.gauge));
+            match self.push_dead(&target, &copy, batch, now) {
+                true => self.counters.dead_lettered.one(),
+                false => self.counters.dropped_dead.one(),
+            }
+            if entry.message.properties().persistent {
+                let settle = journal::Record::Settle {
+                    queue: &queue.name,
+                    seq: entry.seq,
+                };
+                self.journal.write(settle, Some(batch));
+                self.journal.seal(batch);
+            }
+        }
+    }
+
+    fn dead_letter_queue(&self, queue: &Queue) -> Option<Arc<str>> {
+        if let Some(named) = &queue.options.dead_letter {
+            return Some(Arc::clone(named));
+        }
+        let lasting = queue.owner.is_none() && !queue.name.starts_with(DEAD_LETTER_PREFIX);
+        let local = queue.name.strip_prefix("/queue/").unwrap_or(&queue.name);
+        (lasting && !queue.name.is_empty()).then(|| format!("{DEAD_LETTER_PREFIX}{local}").into())
+    }
+
+    fn push_dead(&self, target: &Arc<str>, message: &Arc<Message>, batch: u64, now: Now) -> bool {
+        loop {
+            let made = self
+                .directory
+                .queue_or(target, || self.make_queue(target, queue::Options::default(), None));
+            let Ok((queue, _)) = made else { return false };
+            match queue.push(message, Some(batch), None, &self.counters, now) {
+                queue::Pushed::Done(effects) => {
+                    self.apply(&queue, effects, now);
+                    return true;
+                }
+                queue::Pushed::Full(_) => return false,
+                queue::Pushed::Retired => self.directory.remove_queue(&queue),
+            }
+        }
+    }
+
+    fn make_queue(&self, name: &Arc<str>, options: queue::Options, owner: Option<u64>) -> Queue {
+        let mut policy = self.queue_policy(name);
+        if name.starts_with(DEAD_LETTER_PREFIX) {
+            // Bounded, and the end of the road: nothing leaves it but by a consumer, or to make room.
+            policy.full = WhenFull::DropHead;
+            policy.delivery_limit = 0;
+        }
+        Queue::new(Arc::clone(name), policy, options, owner, Arc::clone(&self.journal))
+    }
+
+    fn queue_policy(&self, name: &str) -> QueuePolicy {
+        match self.policy(name) {
+            Some(policy) => policy.queue.clone(),
+            None => self.settings.queue.clone(),
+        }
+    }
+
+    fn topic_policy(&self, name: &str) -> TopicPolicy {
+        match self.policy(name) {
+            Some(policy) => policy.topic.clone(),
+            None => self.settings.topic.clone(),
+        }
+    }
+
+    fn policy(&self, name: &str) -> Option<&Policy> {
+        let matching = |(pattern, _): &&(Option<Pattern>, Policy)| pattern.as_ref().is_some_and(|p| p.matches(name));
+        self.policies.iter().find(matching).map(|(_, policy)| policy)
+    }
+
+    fn make_topic(&self, to: &Destination, owner: Option<u64>) -> Topic {
+        Topic::new(Arc::clone(&to.name), to.separator, self.topic_policy(&to.name), owner)
+    }
+
+    /// Remembers the wildcard subscriptions of a topic without own ones, and forgets the oldest beyond the limit.
+    fn remember(&self, topic: Arc<Topic>) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.push_back(topic);
+        let over = remembered.len().saturating_sub(self.settings.route_cache);
+        let forgotten: Vec<_> = remembered.drain(..over).collect();
+        drop(remembered);
+        self.forget_topics(forgotten);
+    }
+
+    fn forget_all_remembered(&self) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = std::mem::take(&mut *remembered);
+        drop(remembered);
+        self.forget_topics(forgotten);
+    }
+
+    fn forget_topics(&self, topics: impl IntoIterator<Item = Arc<Topic>>) {
+        for topic in topics {
+            if topic.forget() {
+                self.directory.remove_topic(&topic);
+            }
+        }
+    }
+}

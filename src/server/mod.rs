@@ -35,7 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Volatile};
 pub use crate::error::Error;
 use crate::session::{Hosts, Session};
 pub use settings::Settings;
@@ -224,9 +224,9 @@ fn hosts(settings: &Settings) -> Result<Hosts, Error> {
     })
 }
 
-fn broker(_settings: &crate::broker::Settings) -> Result<Arc<Broker>, Error> {
-    random::<8>()?;
-    Ok(Arc::new(Broker {}))
+fn broker(settings: &crate::broker::Settings) -> Result<Arc<Broker>, Error> {
+    let seed = u64::from_le_bytes(random()?);
+    Ok(Arc::new(Broker::new(settings.clone(), seed, Arc::new(Volatile))))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -53,10 +53,7 @@ impl Default for Settings {
         };
         Settings {
             before_connect: head,
-            connected: Limits {
-                frame: 4 << 20,
-                ..head
-            },
+            connected: Limits { frame: 4 << 20, ..head },
             connect_ms: 10_000,
             heart_beat_send_ms: 10_000,
             heart_beat_receive_ms: 10_000,

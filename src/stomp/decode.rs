@@ -101,9 +101,7 @@ enum Whole<'a> {
     Held(Body),
 }
 
-const BETWEEN: Place = Place::Between {
-    carriage_return: false,
-};
+const BETWEEN: Place = Place::Between { carriage_return: false };
 
 impl Decoder {
     /// A decoder for what comes before CONNECT is answered: CONNECT and STOMP are never unescaped, all else is read by the rules of 1.2.
@@ -148,10 +146,7 @@ impl Decoder {
     ///
     /// # Errors
     /// What stands there is no frame, or it breaks a limit; `input` is then of no more use.
-    pub fn decode<'a, 'input: 'a>(
-        &'a mut self,
-        input: &mut &'input [u8],
-    ) -> Result<Option<Frame<'a>>, DecodeError> {
+    pub fn decode<'a, 'input: 'a>(&'a mut self, input: &mut &'input [u8]) -> Result<Option<Frame<'a>>, DecodeError> {
         if let Some(error) = &self.failed {
             return Err(DecodeError::clone(error));
         }
@@ -170,10 +165,7 @@ impl Decoder {
         }
     }
 
-    fn advance<'a, 'input: 'a>(
-        &mut self,
-        input: &mut &'input [u8],
-    ) -> Result<Option<Whole<'a>>, DecodeError> {
+    fn advance<'a, 'input: 'a>(&mut self, input: &mut &'input [u8]) -> Result<Option<Whole<'a>>, DecodeError> {
         if let Place::Between { carriage_return } = self.place {
             let carriage_return = self.rules.skip_line_ends(input, carriage_return)?;
             self.place = Place::Between { carriage_return };
@@ -186,10 +178,7 @@ impl Decoder {
     }
 
     /// A frame that begins with `input`: lent from there if it is all there, kept if not.
-    fn read_received<'a, 'input: 'a>(
-        &mut self,
-        input: &mut &'input [u8],
-    ) -> Result<Option<Whole<'a>>, DecodeError> {
+    fn read_received<'a, 'input: 'a>(&mut self, input: &mut &'input [u8]) -> Result<Option<Whole<'a>>, DecodeError> {
         let octets: &'input [u8] = input;
         let mut scan = Scan::default();
         let found = self.rules.search_head(&mut scan, octets)?;
@@ -212,18 +201,11 @@ impl Decoder {
         *input = split(octets, length).1;
         let body = split(after, length - start - 1).0;
         let body = self.rules.shown(command, body);
-        Ok(Some(Whole::Received(Frame {
-            command,
-            headers,
-            body,
-        })))
+        Ok(Some(Whole::Received(Frame { command, headers, body })))
     }
 
     /// The frame in `held`, continued by `input`.
-    fn read_held<'a, 'input: 'a>(
-        &mut self,
-        input: &mut &'input [u8],
-    ) -> Result<Option<Whole<'a>>, DecodeError> {
+    fn read_held<'a, 'input: 'a>(&mut self, input: &mut &'input [u8]) -> Result<Option<Whole<'a>>, DecodeError> {
         while let Place::Head(mut scan) = self.place {
             if input.is_empty() {
                 return Ok(None);
@@ -231,11 +213,7 @@ impl Decoder {
             // One octet past the limit is enough to see that it is broken.
             let limit = self.rules.limits.head.min(self.rules.limits.frame);
             let room = limit.saturating_add(1).saturating_sub(self.held.len());
-            self.keep(
-                input,
-                scan::one_line(input).min(room.max(1)),
-                self.rules.limits.frame,
-            );
+            self.keep(input, scan::one_line(input).min(room.max(1)), self.rules.limits.frame);
             let before = scan.searched();
             let found = self.rules.search_head(&mut scan, &self.held)?;
             self.count(scan.searched() - before);
@@ -271,10 +249,7 @@ impl Decoder {
         let needed = self.held.len() + octets.len();
         if needed > self.held.capacity() {
             // Doubling keeps the cost of moving linear; a frame of known length ends at it.
-            let wanted = (self.held.capacity() * 2)
-                .max(SMALLEST)
-                .min(longest)
-                .max(needed);
+            let wanted = (self.held.capacity() * 2).max(SMALLEST).min(longest).max(needed);
             self.held.reserve_exact(wanted - self.held.len());
             self.count(self.held.len());
         }
@@ -292,11 +267,7 @@ impl Decoder {
         let (Head { command, headers }, _) = self.rules.read_head(lines)?;
         let body = after.strip_suffix(&[0]).unwrap_or(after);
         let body = self.rules.shown(command, body);
-        Ok(Frame {
-            command,
-            headers,
-            body,
-        })
+        Ok(Frame { command, headers, body })
     }
 
     /// Makes room for the next frame, and gives back what a large one took.
@@ -324,11 +295,7 @@ impl Decoder {
 
 impl Rules {
     /// Skips heart-beats and the ends of line that may follow a frame. Returns whether `input` ended between CR and LF.
-    fn skip_line_ends(
-        &self,
-        input: &mut &[u8],
-        mut carriage_return: bool,
-    ) -> Result<bool, DecodeError> {
+    fn skip_line_ends(&self, input: &mut &[u8], mut carriage_return: bool) -> Result<bool, DecodeError> {
         while let Some((&octet, rest)) = input.split_first() {
             match octet {
                 b'\n' => carriage_return = false,
@@ -351,9 +318,7 @@ impl Rules {
     /// The length of the head that `octets` begins with, if it is whole.
     fn search_head(&self, scan: &mut Scan, octets: &[u8]) -> Result<Option<usize>, DecodeError> {
         scan.search(octets, &self.limits, self.grammar.bare_lf)
-            .map_err(|kind| {
-                DecodeError::of(kind, split(octets, scan.whole_lines()).0, self.grammar)
-            })
+            .map_err(|kind| DecodeError::of(kind, split(octets, scan.whole_lines()).0, self.grammar))
     }
 
     /// Reads `lines`, a whole head, and what it says of the body.
@@ -387,12 +352,7 @@ impl Rules {
     }
 
     /// The length of the frame in `octets`, if its end is there. What lies before `searched` was searched before.
-    fn find_end(
-        &self,
-        body: Body,
-        octets: &[u8],
-        searched: usize,
-    ) -> Result<Option<usize>, DecodeError> {
+    fn find_end(&self, body: Body, octets: &[u8], searched: usize) -> Result<Option<usize>, DecodeError> {
         let Body { start, end } = body;
         let kind = match end {
             End::Counted(length) => match octets.get(start + length) {

@@ -84,8 +84,7 @@ impl<'a> Headers<'a> {
     }
 
     fn is_called(&self, line: &Line<'a>, name: &str) -> bool {
-        line.name == name
-            || (self.unescape && line.name.contains('\\') && unescape(line.name) == name)
+        line.name == name || (self.unescape && line.name.contains('\\') && unescape(line.name) == name)
     }
 
     fn decoded(&self, text: &'a str) -> Cow<'a, str> {

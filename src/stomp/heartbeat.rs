@@ -155,10 +155,7 @@ impl Liveness {
 
     /// When [`Liveness::advance`] must be called next.
     pub fn due(&self) -> Option<u64> {
-        [self.beat_due(), self.watch_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.beat_due(), self.watch_due()].into_iter().flatten().min()
     }
 
     /// What is due; to be called until it gives `None`.
@@ -173,9 +170,7 @@ impl Liveness {
             return None;
         }
         let silent_ms = now.saturating_sub(self.heard);
-        self.watch
-            .as_mut()
-            .map(|watch| watch.suspect(now, silent_ms))
+        self.watch.as_mut().map(|watch| watch.suspect(now, silent_ms))
     }
 
     fn beat_due(&self) -> Option<u64> {
@@ -314,8 +309,8 @@ mod tests {
             })
         );
         for bad in [
-            "", ",", "1", "1,", ",1", "1,2,3", "-1,0", "0,-1", "+1,0", "1.5,0", "1 ,2", " 1,2",
-            "1,2 ", "a,b", "1;2", "٣,٣", "1,\n2",
+            "", ",", "1", "1,", ",1", "1,2,3", "-1,0", "0,-1", "+1,0", "1.5,0", "1 ,2", " 1,2", "1,2 ", "a,b", "1;2",
+            "٣,٣", "1,\n2",
         ] {
             assert_eq!(HeartBeat::parse(bad), None, "{bad:?}");
         }
@@ -396,13 +391,7 @@ mod tests {
             let beats = run(&mut liveness, u64::from(u32::MAX));
             assert_eq!(
                 beats,
-                [(
-                    silent_ms,
-                    Beat::Silent {
-                        silent_ms,
-                        expected_ms
-                    }
-                )],
+                [(silent_ms, Beat::Silent { silent_ms, expected_ms })],
                 "{client} {server}"
             );
         }
@@ -439,10 +428,7 @@ mod tests {
             silent_ms: 26_000,
             expected_ms: 10_000,
         };
-        assert_eq!(
-            run(&mut liveness, 1_000_000),
-            [(21_000, Beat::Probe), (26_000, silent)]
-        );
+        assert_eq!(run(&mut liveness, 1_000_000), [(21_000, Beat::Probe), (26_000, silent)]);
         assert_eq!(liveness.advance(u64::MAX), None, "told once");
         liveness.heard(2_000_000);
         assert_eq!(liveness.due(), None, "gone is gone");

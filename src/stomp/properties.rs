@@ -84,35 +84,22 @@ fn version() -> impl Strategy<Value = Version> {
 }
 
 fn hand() -> impl Strategy<Value = Hand> {
-    (select(vec!["\n", "\r\n"]), any::<bool>(), 0..3usize).prop_map(
-        |(end_of_line, counted, beats)| Hand {
-            end_of_line,
-            counted,
-            beats,
-        },
-    )
+    (select(vec!["\n", "\r\n"]), any::<bool>(), 0..3usize).prop_map(|(end_of_line, counted, beats)| Hand {
+        end_of_line,
+        counted,
+        beats,
+    })
 }
 
 /// Names and values that `command` can carry in `version`.
 fn header(command: Command, version: Version) -> BoxedStrategy<(String, String)> {
     let pair = match (command.is_connect(), version) {
-        (true, _) => (
-            "[a-z가-힣\\\\ ]{0,7}[a-z\\\\]",
-            "[a-z:가-힣\\\\ ]{0,12}[a-z:]",
-        ),
-        (_, Version::V1_0) => (
-            "[a-z가-힣\\\\]{1,8}",
-            "([a-z:가-힣\\\\]( {0,3}[a-z:가-힣\\\\]){0,7})?",
-        ),
-        _ => (
-            "[a-z:가-힣\\\\\r\n \u{1}🐎]{1,8}",
-            "[a-z:가-힣\\\\\r\n \u{1}🐎]{0,16}",
-        ),
+        (true, _) => ("[a-z가-힣\\\\ ]{0,7}[a-z\\\\]", "[a-z:가-힣\\\\ ]{0,12}[a-z:]"),
+        (_, Version::V1_0) => ("[a-z가-힣\\\\]{1,8}", "([a-z:가-힣\\\\]( {0,3}[a-z:가-힣\\\\]){0,7})?"),
+        _ => ("[a-z:가-힣\\\\\r\n \u{1}🐎]{1,8}", "[a-z:가-힣\\\\\r\n \u{1}🐎]{0,16}"),
     };
     pair.prop_map(|(name, value)| (name.trim_start().to_owned(), value.trim_start().to_owned()))
-        .prop_filter("a name", |(name, _)| {
-            !name.is_empty() && name != "content-length"
-        })
+        .prop_filter("a name", |(name, _)| !name.is_empty() && name != "content-length")
         .boxed()
 }
 
@@ -127,11 +114,7 @@ fn meant(version: Version) -> impl Strategy<Value = Meant> {
     select(commands).prop_flat_map(move |command| {
         let octets = if command.may_have_body() { 40 } else { 0 };
         let body = vec(prop_oneof![Just(0u8), Just(b'\n'), any::<u8>()], 0..=octets);
-        (vec(header(command, version), 0..6), body).prop_map(move |(headers, body)| Meant {
-            command,
-            headers,
-            body,
-        })
+        (vec(header(command, version), 0..6), body).prop_map(move |(headers, body)| Meant { command, headers, body })
     })
 }
 
@@ -159,9 +142,7 @@ fn read(mut decoder: Decoder, pieces: &[&[u8]]) -> (Vec<Meant>, Option<DecodeErr
     for piece in pieces {
         let mut input = *piece;
         loop {
-            let frame = decoder
-                .decode(&mut input)
-                .map(|frame| frame.map(Meant::from));
+            let frame = decoder.decode(&mut input).map(|frame| frame.map(Meant::from));
             match frame {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
@@ -211,20 +192,17 @@ fn almost_frames() -> impl Strategy<Value = Vec<u8>> {
         b"xyz",
         "한".as_bytes(),
     ];
-    let word =
-        prop_oneof![8 => select(words).prop_map(<[u8]>::to_vec), 1 => vec(any::<u8>(), 0..6)];
+    let word = prop_oneof![8 => select(words).prop_map(<[u8]>::to_vec), 1 => vec(any::<u8>(), 0..6)];
     vec(word, 0..40).prop_map(|words| words.concat())
 }
 
 fn small_limits() -> impl Strategy<Value = Limits> {
-    (1..60usize, 0..4usize, 0..20usize, 1..50usize).prop_map(
-        |(frame, header_lines, header_line, head)| Limits {
-            frame,
-            header_lines,
-            header_line,
-            head,
-        },
-    )
+    (1..60usize, 0..4usize, 0..20usize, 1..50usize).prop_map(|(frame, header_lines, header_line, head)| Limits {
+        frame,
+        header_lines,
+        header_line,
+        head,
+    })
 }
 
 proptest! {

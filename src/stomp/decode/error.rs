@@ -159,11 +159,7 @@ impl DecodeError {
             Some(command) if command.is_connect() => None,
             _ => head::receipt_of(known, grammar),
         };
-        DecodeError {
-            kind,
-            command,
-            receipt,
-        }
+        DecodeError { kind, command, receipt }
     }
 }
 

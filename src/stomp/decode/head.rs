@@ -57,8 +57,7 @@ pub(super) struct Head<'a> {
 
 /// Reads `octets`, a whole head with its blank line.
 pub(super) fn parse<'a>(octets: &'a [u8], grammar: Grammar) -> Result<Head<'a>, DecodeErrorKind> {
-    let text =
-        std::str::from_utf8(octets).map_err(|error| not_utf8(octets, error.valid_up_to()))?;
+    let text = std::str::from_utf8(octets).map_err(|error| not_utf8(octets, error.valid_up_to()))?;
     let backslashes = memchr(b'\\', octets).is_some();
     let returns = !grammar.bare_lf && memchr(b'\r', octets).is_some();
     head(text, grammar, backslashes, returns).map_err(|error| match error {
@@ -68,12 +67,7 @@ pub(super) fn parse<'a>(octets: &'a [u8], grammar: Grammar) -> Result<Head<'a>, 
     })
 }
 
-fn head<'a>(
-    text: &'a str,
-    grammar: Grammar,
-    backslashes: bool,
-    returns: bool,
-) -> Result<Head<'a>, nom::Err<Flaw<'a>>> {
+fn head<'a>(text: &'a str, grammar: Grammar, backslashes: bool, returns: bool) -> Result<Head<'a>, nom::Err<Flaw<'a>>> {
     let (text, command) = line(text, returns)?;
     let command = Command::parse(command).ok_or_else(|| fatal(command, Wrong::Command))?;
     let escaped = grammar.escapes && !command.is_connect();
@@ -89,12 +83,7 @@ fn head<'a>(
 }
 
 /// One header line; the blank line is not one.
-fn header<'a>(
-    text: &'a str,
-    grammar: Grammar,
-    checked: bool,
-    returns: bool,
-) -> Parsed<'a, Line<'a>> {
+fn header<'a>(text: &'a str, grammar: Grammar, checked: bool, returns: bool) -> Parsed<'a, Line<'a>> {
     let (after, whole) = line(text, returns)?;
     if whole.is_empty() {
         return Err(nom::Err::Error(Flaw::at(text, Wrong::Grammar)));
@@ -206,14 +195,7 @@ impl<'a> Flaw<'a> {
                 line,
                 column,
                 header: printable(whole.split(':').next().unwrap_or_default().as_bytes()),
-                sequence: self
-                    .at
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(2)
-                    .collect(),
+                sequence: self.at.lines().next().unwrap_or_default().chars().take(2).collect(),
             },
         }
     }
@@ -243,12 +225,7 @@ fn not_utf8(octets: &[u8], at: usize) -> DecodeErrorKind {
 fn position(octets: &[u8], place: usize) -> (usize, usize) {
     let before = octets.get(..place).unwrap_or(octets);
     let line = before.iter().filter(|&&octet| octet == b'\n').count() + 1;
-    let column = before
-        .iter()
-        .rev()
-        .take_while(|&&octet| octet != b'\n')
-        .count()
-        + 1;
+    let column = before.iter().rev().take_while(|&&octet| octet != b'\n').count() + 1;
     (line, column)
 }
 
@@ -276,13 +253,10 @@ pub(super) fn command_of(known: &[u8], grammar: Grammar) -> Option<Command> {
 
 /// The first `receipt` header among the whole lines in `known`, unescaped, if it can be read for itself.
 pub(super) fn receipt_of(known: &[u8], grammar: Grammar) -> Option<String> {
-    let value = whole_lines(known, grammar)
-        .skip(1)
-        .flatten()
-        .find_map(|line| {
-            let (_, header) = header_parts(line, grammar).ok()?;
-            (header.name == "receipt").then_some(header.value)
-        })?;
+    let value = whole_lines(known, grammar).skip(1).flatten().find_map(|line| {
+        let (_, header) = header_parts(line, grammar).ok()?;
+        (header.name == "receipt").then_some(header.value)
+    })?;
     if !grammar.escapes {
         return Some(value.to_owned());
     }

@@ -35,9 +35,7 @@ impl Scan {
             let line = frame.get(self.line_start..end).unwrap_or_default();
             if frame.get(end) == Some(&0) {
                 self.check(line, limits)?;
-                return Err(DecodeErrorKind::NulInHead {
-                    line: self.lines + 1,
-                });
+                return Err(DecodeErrorKind::NulInHead { line: self.lines + 1 });
             }
             let line = match line.split_last() {
                 Some((b'\r', without)) if !bare_lf => without,
@@ -59,11 +57,7 @@ impl Scan {
             }
         }
         self.at = frame.len();
-        self.check_unfinished(
-            frame.get(self.line_start..).unwrap_or_default(),
-            limits,
-            bare_lf,
-        )?;
+        self.check_unfinished(frame.get(self.line_start..).unwrap_or_default(), limits, bare_lf)?;
         Ok(None)
     }
 
@@ -78,12 +72,7 @@ impl Scan {
     }
 
     /// A line whose end has not come: a carriage return at its end may yet belong to that end.
-    fn check_unfinished(
-        &self,
-        line: &[u8],
-        limits: &Limits,
-        bare_lf: bool,
-    ) -> Result<(), DecodeErrorKind> {
+    fn check_unfinished(&self, line: &[u8], limits: &Limits, bare_lf: bool) -> Result<(), DecodeErrorKind> {
         match line.split_last() {
             Some((b'\r', without)) if !bare_lf => {
                 self.check(without, limits)?;
@@ -99,10 +88,7 @@ impl Scan {
     /// `line` begins at `line_start` and may lack its end. Of two breaches the one that comes first in the stream is told,
     /// so that the verdict does not depend on how the bytes were cut.
     fn check(&self, line: &[u8], limits: &Limits) -> Result<(), DecodeErrorKind> {
-        let head_left = limits
-            .head
-            .min(limits.frame)
-            .saturating_sub(self.line_start);
+        let head_left = limits.head.min(limits.frame).saturating_sub(self.line_start);
         if self.lines == 0 {
             check_command(line.get(..head_left).unwrap_or(line))?;
             return if line.len() > head_left {
@@ -122,12 +108,7 @@ impl Scan {
         let within = line.get(..limits.header_line).unwrap_or(line);
         Err(DecodeErrorKind::HeaderLineTooLong {
             line: self.lines + 1,
-            header: printable(
-                within
-                    .split(|&octet| octet == b':')
-                    .next()
-                    .unwrap_or_default(),
-            ),
+            header: printable(within.split(|&octet| octet == b':').next().unwrap_or_default()),
             limit: limits.header_line,
         })
     }

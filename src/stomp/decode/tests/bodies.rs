@@ -5,8 +5,7 @@ use super::*;
 #[test]
 fn row_020_reads_exactly_content_length_octets_nul_included() {
     for version in ALL {
-        let bytes =
-            b"SEND\ncontent-length:9\n\na\0\n\nSEND\n\0SEND\ncontent-length:05\n\n\0\0\0\0\0\0";
+        let bytes = b"SEND\ncontent-length:9\n\na\0\n\nSEND\n\0SEND\ncontent-length:05\n\n\0\0\0\0\0\0";
         let bodies: Vec<_> = frames(version, false, bytes)
             .into_iter()
             .map(|frame| frame.body)
@@ -40,10 +39,7 @@ fn row_021_requires_nul_after_content_length() {
     // What Spring makes of "한" when it cuts the text message within it: three times U+FFFD.
     let bytes = "SEND\ncontent-length:3\n\n\u{fffd}\u{fffd}\u{fffd}\0";
     let error = fault(Version::V1_2, false, bytes.as_bytes());
-    assert!(
-        error.to_string().contains("split inside a character"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("split inside a character"), "{error}");
     let error = fault(Version::V1_2, false, b"SEND\ncontent-length:0\n\na\0");
     assert_eq!(
         error.kind,
@@ -86,11 +82,7 @@ fn row_023_any_frame_may_say_that_it_has_no_body() {
             let read = frames(version, false, bytes.as_bytes());
             assert_eq!(
                 read,
-                [plain(
-                    Command::parse(command).unwrap(),
-                    &[("content-length", "0")],
-                    b""
-                )]
+                [plain(Command::parse(command).unwrap(), &[("content-length", "0")], b"")]
             );
         }
     }
@@ -116,12 +108,7 @@ fn row_024_a_content_length_that_is_no_number_is_fatal_and_takes_no_memory() {
         ] {
             let bytes = format!("SEND\nreceipt:q\ncontent-length:{value}\n\nabc\0");
             let error = fault(version, false, bytes.as_bytes());
-            assert_eq!(
-                error.kind,
-                DecodeErrorKind::BadContentLength {
-                    value: value.into()
-                }
-            );
+            assert_eq!(error.kind, DecodeErrorKind::BadContentLength { value: value.into() });
             assert_eq!(
                 (error.command, error.receipt.as_deref()),
                 (Some(Command::Send), Some("q"))
@@ -161,11 +148,7 @@ fn row_024_an_announced_length_reserves_nothing() {
     let mut decoder = speaking(Version::V1_2, false);
     let (frames, error) = read(&mut decoder, &[b"SEND\ncontent-length:4000000\n\nabc"]);
     assert_eq!((frames, error), (vec![], None));
-    assert!(
-        decoder.capacity() <= 128,
-        "{} octets for 30",
-        decoder.capacity()
-    );
+    assert!(decoder.capacity() <= 128, "{} octets for 30", decoder.capacity());
 }
 
 #[test]
@@ -196,11 +179,7 @@ fn row_025_only_send_message_and_error_have_a_body() {
                     (DecodeErrorKind::BodyNotAllowed, Some(command))
                 );
                 let receipt = (!command.is_connect()).then_some("5");
-                assert_eq!(
-                    error.receipt.as_deref(),
-                    receipt,
-                    "CONNECT is given no receipt"
-                );
+                assert_eq!(error.receipt.as_deref(), receipt, "CONNECT is given no receipt");
             }
         }
         for command in ["SEND", "MESSAGE", "ERROR"] {

@@ -25,18 +25,14 @@ fn row_001_many_frames_in_one_piece_and_the_start_of_the_next() {
     let (frames, error) = read(&mut decoder, &[b"ation:/b\n\n3\0"]);
     assert_eq!(
         (frames, error),
-        (
-            vec![plain(Command::Send, &[("destination", "/b")], b"3")],
-            None
-        )
+        (vec![plain(Command::Send, &[("destination", "/b")], b"3")], None)
     );
     assert_eq!(decoder.held(), 0);
 }
 
 #[test]
 fn row_002_lines_end_with_lf_or_cr_lf_in_any_mixture() {
-    let bytes =
-        b"\r\n\nSEND\r\ndestination:/a\nx:1\r\n\r\nbody\0\r\n\n\r\nSEND\ndestination:/b\r\n\n\0";
+    let bytes = b"\r\n\nSEND\r\ndestination:/a\nx:1\r\n\r\nbody\0\r\n\n\r\nSEND\ndestination:/b\r\n\n\0";
     for version in ALL {
         let expected = [
             plain(Command::Send, &[("destination", "/a"), ("x", "1")], b"body"),
@@ -51,19 +47,13 @@ fn row_002_lines_end_with_lf_or_cr_lf_in_any_mixture() {
 fn row_002_a_carriage_return_elsewhere_is_fatal() {
     for version in ALL {
         let error = fault(version, false, b"SEND\nreceipt:7\ndestin\ration:/a\n\n\0");
-        assert_eq!(
-            error.kind,
-            DecodeErrorKind::StrayCarriageReturn { line: 3, column: 7 }
-        );
+        assert_eq!(error.kind, DecodeErrorKind::StrayCarriageReturn { line: 3, column: 7 });
         assert_eq!(
             (error.command, error.receipt.as_deref()),
             (Some(Command::Send), Some("7"))
         );
         let error = fault(version, false, b"SEND\nx:1\r\r\n\n\0");
-        assert_eq!(
-            error.kind,
-            DecodeErrorKind::StrayCarriageReturn { line: 2, column: 4 }
-        );
+        assert_eq!(error.kind, DecodeErrorKind::StrayCarriageReturn { line: 2, column: 4 });
         fault(version, false, b"SEND\r\r\n\n\0");
         fault(version, false, b"SE\rND\n\n\0");
         fault(version, false, b"\r\rSEND\n\n\0");
@@ -76,10 +66,7 @@ fn row_002_a_carriage_return_elsewhere_is_fatal() {
 fn row_003_strictly_a_carriage_return_belongs_to_the_value_before_1_2() {
     for version in [Version::V1_0, Version::V1_1] {
         let expected = [plain(Command::Send, &[("x", "1\r"), ("y\r", "\r2")], b"")];
-        assert_eq!(
-            frames(version, true, b"SEND\nx:1\r\ny\r:\r2\n\n\0"),
-            expected
-        );
+        assert_eq!(frames(version, true, b"SEND\nx:1\r\ny\r:\r2\n\n\0"), expected);
         assert_eq!(
             frames(version, false, b"SEND\nx:1\r\n\n\0"),
             [plain(Command::Send, &[("x", "1")], b"")]
@@ -98,10 +85,7 @@ fn row_004_any_number_of_ends_of_line_stand_between_frames() {
     }
     let mut decoder = speaking(Version::V1_2, false);
     for _ in 0..1_000 {
-        assert_eq!(
-            read(&mut decoder, &[b"\n", b"\r\n", b"\r", b"\n"]),
-            (vec![], None)
-        );
+        assert_eq!(read(&mut decoder, &[b"\n", b"\r\n", b"\r", b"\n"]), (vec![], None));
         assert_eq!(
             (decoder.held(), decoder.capacity()),
             (0, 0),
@@ -114,16 +98,8 @@ fn row_004_any_number_of_ends_of_line_stand_between_frames() {
 fn row_005_commands_and_names_are_case_sensitive() {
     for version in ALL {
         let error = fault(version, false, b"Send\nreceipt:r-1\ndestination:/a\n\n\0");
-        assert_eq!(
-            error.kind,
-            DecodeErrorKind::UnknownCommand {
-                name: "Send".into()
-            }
-        );
-        assert_eq!(
-            (error.command, error.receipt.as_deref()),
-            (None, Some("r-1"))
-        );
+        assert_eq!(error.kind, DecodeErrorKind::UnknownCommand { name: "Send".into() });
+        assert_eq!((error.command, error.receipt.as_deref()), (None, Some("r-1")));
         let read = frames(
             version,
             false,
@@ -133,11 +109,7 @@ fn row_005_commands_and_names_are_case_sensitive() {
             read,
             [plain(
                 Command::Send,
-                &[
-                    ("Destination", "/a"),
-                    ("destination", "/b"),
-                    ("Content-Length", "1")
-                ],
+                &[("Destination", "/a"), ("destination", "/b"), ("Content-Length", "1")],
                 b"abc"
             )]
         );
@@ -150,11 +122,7 @@ fn row_006_031_names_values_and_bodies_are_utf_8() {
         let bytes = "SEND\n목적지:/큐/주문 🐎\n\n한글 😀\0".as_bytes();
         assert_eq!(
             frames(version, false, bytes),
-            [plain(
-                Command::Send,
-                &[("목적지", "/큐/주문 🐎")],
-                "한글 😀".as_bytes()
-            )]
+            [plain(Command::Send, &[("목적지", "/큐/주문 🐎")], "한글 😀".as_bytes())]
         );
     }
     let error = fault(Version::V1_2, false, b"SEND\nx:1\nname:ab\xff\n\n\0");
@@ -171,11 +139,7 @@ fn row_006_031_names_values_and_bodies_are_utf_8() {
 #[test]
 fn row_007_1_2_unescapes_names_and_values() {
     let bytes = b"SEND\na\\cb\\\\:\\r\\n\\c\\\\c\nplain:x\n\n\0";
-    let expected = [plain(
-        Command::Send,
-        &[("a:b\\", "\r\n:\\c"), ("plain", "x")],
-        b"",
-    )];
+    let expected = [plain(Command::Send, &[("a:b\\", "\r\n:\\c"), ("plain", "x")], b"")];
     assert_eq!(frames(Version::V1_2, false, bytes), expected);
     assert_eq!(frames(Version::V1_2, true, bytes), expected);
     let mut input = bytes.as_slice();
@@ -301,11 +265,7 @@ fn row_014_a_line_is_parted_at_its_first_colon() {
         let read = frames(version, false, b"SEND\nurl:http://a:1/b:c\nx::\n\n\0");
         assert_eq!(
             read,
-            [plain(
-                Command::Send,
-                &[("url", "http://a:1/b:c"), ("x", ":")],
-                b""
-            )]
+            [plain(Command::Send, &[("url", "http://a:1/b:c"), ("x", ":")], b"")]
         );
     }
 }
@@ -324,11 +284,7 @@ fn row_015_a_value_may_be_empty_but_neither_colon_nor_name_may_be_missing() {
         let error = fault(version, false, b"SEND\n:value\nreceipt:1\n\n\0");
         let seen = ":value".to_owned();
         assert_eq!(error.kind, DecodeErrorKind::NoHeaderName { line: 2, seen });
-        assert_eq!(
-            error.receipt.as_deref(),
-            Some("1"),
-            "the whole head was there"
-        );
+        assert_eq!(error.receipt.as_deref(), Some("1"), "the whole head was there");
     }
     fault(Version::V1_0, false, b"SEND\n \t:value\n\n\0");
     assert_eq!(
@@ -357,10 +313,7 @@ fn row_017_018_repeated_headers_stay_in_order_and_the_first_counts() {
             ("foo", "2"),
             ("content-length", "1"),
         ];
-        assert_eq!(
-            frames(version, false, bytes),
-            [plain(Command::Send, &expected, b"abc")]
-        );
+        assert_eq!(frames(version, false, bytes), [plain(Command::Send, &expected, b"abc")]);
         let mut input = bytes.as_slice();
         let mut decoder = speaking(version, false);
         let frame = decoder.decode(&mut input).unwrap().unwrap();
@@ -391,10 +344,7 @@ fn row_062_what_cannot_be_a_command_is_refused_at_its_first_octets() {
         (b"SEN\xc3\x9f\n\n\0", "SEN\u{fffd}"),
     ] {
         let error = fault(Version::V1_2, false, bytes);
-        assert_eq!(
-            error.kind,
-            DecodeErrorKind::NotACommand { seen: seen.into() }
-        );
+        assert_eq!(error.kind, DecodeErrorKind::NotACommand { seen: seen.into() });
         assert_eq!((error.command, error.receipt), (None, None));
     }
     assert!(fault(Version::V1_2, false, b"GET / HTTP/1.1\r\n\r\n")
@@ -402,23 +352,9 @@ fn row_062_what_cannot_be_a_command_is_refused_at_its_first_octets() {
         .contains("HTTP"));
     let longest = "A".repeat(32);
     let error = fault(Version::V1_2, false, format!("{longest}\n\n\0").as_bytes());
-    assert_eq!(
-        error.kind,
-        DecodeErrorKind::UnknownCommand {
-            name: longest.clone()
-        }
-    );
-    let error = fault(
-        Version::V1_2,
-        false,
-        format!("{longest}\r\n\n\0").as_bytes(),
-    );
-    assert_eq!(
-        error.kind,
-        DecodeErrorKind::UnknownCommand {
-            name: longest.clone()
-        }
-    );
+    assert_eq!(error.kind, DecodeErrorKind::UnknownCommand { name: longest.clone() });
+    let error = fault(Version::V1_2, false, format!("{longest}\r\n\n\0").as_bytes());
+    assert_eq!(error.kind, DecodeErrorKind::UnknownCommand { name: longest.clone() });
     let error = fault(Version::V1_2, false, format!("{longest}A\n\n\0").as_bytes());
     assert_eq!(
         error.kind,

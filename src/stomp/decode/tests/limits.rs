@@ -67,12 +67,7 @@ fn row_032_header_lines_are_limited() {
 #[test]
 fn row_032_the_length_of_a_header_line_is_limited() {
     for end in ["\n", "\r\n"] {
-        let with = |octets: usize| {
-            format!(
-                "SEND{end}a:b{end}name:{}{end}{end}\0",
-                "v".repeat(octets - 5)
-            )
-        };
+        let with = |octets: usize| format!("SEND{end}a:b{end}name:{}{end}{end}\0", "v".repeat(octets - 5));
         assert_eq!(within(SMALL, with(19).as_bytes()), Ok(()));
         assert_eq!(within(SMALL, with(20).as_bytes()), Ok(()));
         for octets in [21, 22, 100] {
@@ -116,10 +111,7 @@ fn row_032_the_head_is_limited() {
 
 #[test]
 fn row_032_the_frame_is_limited_with_and_without_content_length() {
-    let too_large = |announced| DecodeErrorKind::FrameTooLarge {
-        limit: 120,
-        announced,
-    };
+    let too_large = |announced| DecodeErrorKind::FrameTooLarge { limit: 120, announced };
     let to_nul = |octets: usize| format!("SEND\na:b\n\n{}\0", "x".repeat(octets - 11));
     assert_eq!(within(SMALL, to_nul(119).as_bytes()), Ok(()));
     assert_eq!(within(SMALL, to_nul(120).as_bytes()), Ok(()));
@@ -131,10 +123,7 @@ fn row_032_the_frame_is_limited_with_and_without_content_length() {
     };
     assert_eq!(within(SMALL, counted(119).as_bytes()), Ok(()));
     assert_eq!(within(SMALL, counted(120).as_bytes()), Ok(()));
-    assert_eq!(
-        within(SMALL, counted(121).as_bytes()),
-        Err(too_large(Some(96)))
-    );
+    assert_eq!(within(SMALL, counted(121).as_bytes()), Err(too_large(Some(96))));
 }
 
 #[test]
@@ -154,10 +143,7 @@ fn row_032_the_frame_limit_binds_a_head_that_may_be_longer() {
         let announced = (!header.is_empty()).then_some(0);
         assert_eq!(
             within(limits, with(51).as_bytes()),
-            Err(DecodeErrorKind::FrameTooLarge {
-                limit: 50,
-                announced
-            })
+            Err(DecodeErrorKind::FrameTooLarge { limit: 50, announced })
         );
         assert_eq!(
             within(limits, with(52).as_bytes()),
@@ -211,10 +197,7 @@ fn row_033_endless_input_is_refused_while_it_comes() {
     assert!(decoder.capacity() <= KEPT, "what was held is given back");
     let (_, error) = read(&mut Decoder::new(LIMITS), &[&endless]);
     let seen = "A".repeat(32);
-    assert_eq!(
-        error.unwrap().kind,
-        DecodeErrorKind::CommandTooLong { seen, limit: 32 }
-    );
+    assert_eq!(error.unwrap().kind, DecodeErrorKind::CommandTooLong { seen, limit: 32 });
     let (_, error) = read(
         &mut Decoder::new(LIMITS),
         &[b"SEND\nreceipt:r\n\n", &vec![b'x'; 5 << 20]],
@@ -264,11 +247,7 @@ fn row_035_a_nul_in_the_head_is_fatal_at_once() {
         ] {
             let error = fault(version, false, bytes);
             assert_eq!(error.kind, DecodeErrorKind::NulInHead { line });
-            assert_eq!(
-                error.receipt.is_some(),
-                line == 3,
-                "the receipt stood before it"
-            );
+            assert_eq!(error.receipt.is_some(), line == 3, "the receipt stood before it");
         }
     }
 }
@@ -280,9 +259,7 @@ fn a_frame_that_came_whole_is_lent_from_the_input() {
     let mut input = bytes.as_slice();
     let frame = decoder.decode(&mut input).unwrap().unwrap();
     assert!(bytes.as_ptr_range().contains(&frame.body.as_ptr()));
-    assert!(bytes
-        .as_ptr_range()
-        .contains(&frame.headers.lines()[0].name.as_ptr()));
+    assert!(bytes.as_ptr_range().contains(&frame.headers.lines()[0].name.as_ptr()));
     drop(frame);
     assert_eq!(decoder.capacity(), 0);
 }
@@ -290,10 +267,7 @@ fn a_frame_that_came_whole_is_lent_from_the_input() {
 #[test]
 fn limits_and_version_change_between_two_frames_of_one_piece() {
     let bytes = b"CONNECT\n\n\0SEND\na\\b:c\\d\n\n123456789\0";
-    let mut decoder = Decoder::new(Limits {
-        frame: 12,
-        ..LIMITS
-    });
+    let mut decoder = Decoder::new(Limits { frame: 12, ..LIMITS });
     let mut input = bytes.as_slice();
     let connect = decoder.decode(&mut input).unwrap().unwrap();
     assert_eq!(connect.command, Command::Connect);
@@ -345,12 +319,7 @@ fn a_body_in_small_pieces_costs_linear_work() {
         head: 1 << 20,
         ..LIMITS
     };
-    let head = format!(
-        "SEND\n{}long:{}\n\n\0",
-        "a:b\n".repeat(9_000),
-        "x".repeat(900_000)
-    )
-    .into_bytes();
+    let head = format!("SEND\n{}long:{}\n\n\0", "a:b\n".repeat(9_000), "x".repeat(900_000)).into_bytes();
     for (bytes, size) in [(counted, 1_024), (to_nul, 1_024), (head, 7)] {
         let mut decoder = Decoder::new(limits);
         let (frames, error) = read(&mut decoder, &bytes.chunks(size).collect::<Vec<_>>());

@@ -23,9 +23,8 @@ struct Plain {
 
 impl From<Frame<'_>> for Plain {
     fn from(frame: Frame<'_>) -> Self {
-        let plain = |(name, value): (std::borrow::Cow<str>, std::borrow::Cow<str>)| {
-            (name.into_owned(), value.into_owned())
-        };
+        let plain =
+            |(name, value): (std::borrow::Cow<str>, std::borrow::Cow<str>)| (name.into_owned(), value.into_owned());
         Plain {
             command: frame.command,
             headers: frame.headers.iter().map(plain).collect(),
@@ -82,10 +81,7 @@ fn frames(version: Version, strict: bool, bytes: &[u8]) -> Vec<Plain> {
         );
     }
     let octets: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(
-        read(&mut speaking(version, strict), &octets),
-        (frames.clone(), None)
-    );
+    assert_eq!(read(&mut speaking(version, strict), &octets), (frames.clone(), None));
     frames
 }
 
@@ -93,10 +89,7 @@ fn frames(version: Version, strict: bool, bytes: &[u8]) -> Vec<Plain> {
 fn fault(version: Version, strict: bool, bytes: &[u8]) -> DecodeError {
     let (frames, error) = read(&mut speaking(version, strict), &[bytes]);
     let Some(error) = error else {
-        panic!(
-            "{:?} was taken: {frames:?}",
-            bytes.escape_ascii().to_string()
-        );
+        panic!("{:?} was taken: {frames:?}", bytes.escape_ascii().to_string());
     };
     for cut in 0..=bytes.len() {
         let (before, after) = bytes.split_at(cut);

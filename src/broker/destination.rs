@@ -1,0 +1,343 @@
+//! Destination names: which forms there are and what each means.
+//!
+//! STOMP leaves the names of destinations to the server. Here is the only place that knows `/queue/` from
+//! `/topic/`; what leaves it is a [`Destination`], which cannot be empty or half a name.
+
+use std::sync::Arc;
+
+use super::pattern::{is_wildcard, pieces, Pattern};
+use super::settings::{Kind, Prefix, Separator};
+
+/// The forms, as an ERROR lists them.
+pub const FORMS: &str = "/topic/NAME, /queue/NAME, /temp-queue/NAME, /temp-topic/NAME, /user/DESTINATION, \
+    /amq/queue/NAME, /reply-queue/NAME, /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
+    a bare NAME (= /queue/NAME), and the prefixes of the configuration ([[prefix]])";
+
+/// A destination that messages can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Its canonical name, under which the directory knows it; `/amq/queue/a` is `/queue/a`.
+    pub name: Arc<str>,
+    /// Topic or queue.
+    pub kind: Kind,
+    /// Which characters part its segments.
+    pub separator: Separator,
+    /// A reply address: never made by a SEND, and only its owner may subscribe.
+    pub reply: bool,
+}
+
+/// What the `destination` header of a SUBSCRIBE names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// One destination.
+    One(Destination),
+    /// All topics that match.
+    Pattern(Pattern),
+}
+
+/// Why a name is no destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// Longer than the limit, in octets.
+    TooLong(usize),
+    /// No form fits.
+    Unknown,
+    /// A form fits but nothing follows it.
+    Empty,
+    /// Wildcards in a queue's name, or in the destination of a SEND.
+    Wildcard,
+    /// A wildcard pattern with more `#` than the trie takes.
+    TooManyWildcards,
+    /// A form that is known and not served.
+    Unsupported(&'static str),
+}
+
+/// What a name is read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The operator's own forms.
+    pub prefixes: &'a [Prefix],
+    /// Octets a name may have.
+    pub limit: usize,
+    /// The session's part of its temporary names, unguessable.
+    pub token: &'a str,
+}
+
+impl Names<'_> {
+    /// The destination that a SEND names.
+    pub fn target(&self, name: &str) -> Result<Destination, Unnamed> {
+        let destination = self.destination(name)?;
+        let local = self.local_part(&destination);
+        if destination.kind == Kind::Topic && pieces(local, destination.separator).any(is_wildcard) {
+            return Err(Unnamed::Wildcard);
+        }
+        Ok(destination)
+    }
+
+    /// What a SUBSCRIBE names.
+    pub fn selection(&self, name: &str) -> Result<Selection, Unnamed> {
+        let destination = self.destination(name)?;
+        let local = self.local_part(&destination);
+        if !pieces(local, destination.separator).any(is_wildcard) {
+            return Ok(Selection::One(destination));
+        }
+        Pattern::parse(&destination.name, destination.separator)
+            .map(Selection::Pattern)
+            .ok_or(Unnamed::TooManyWildcards)
+    }
+
+    /// The address under which others may send to the session's own `/temp-queue/x` or `/temp-topic/x`.
+    /// `None` if `name` is no temporary name.
+    pub fn reply_address(&self, name: &str) -> Option<Destination> {
+        let (kind, local) = match (name.strip_prefix("/temp-queue/"), name.strip_prefix("/temp-topic/")) {
+            (Some(local), _) => (Kind::Queue, local),
+            (_, Some(local)) => (Kind::Topic, local),
+            _ => return None,
+        };
+        (!local.is_empty()).then(|| self.temporary(kind, local))
+    }
+
+    fn temporary(&self, kind: Kind, local: &str) -> Destination {
+        let form = match kind {
+            Kind::Queue => "/reply-queue/",
+            Kind::Topic => "/reply-topic/",
+        };
+        Destination {
+            name: format!("{form}{}/{local}", self.token).into(),
+            kind,
+            separator: Separator::Both,
+            reply: true,
+        }
+    }
+
+    fn destination(&self, name: &str) -> Result<Destination, Unnamed> {
+        if name.len() > self.limit {
+            return Err(Unnamed::TooLong(name.len()));
+        }
+        for own in self.prefixes {
+            if let Some(local) = name.strip_prefix(own.prefix.as_str()) {
+                let local = local.strip_prefix('/').unwrap_or(local);
+                if name.len() > own.prefix.len()
+                    && !own.prefix.ends_with('/')
+                    && !name[own.prefix.len()..].starts_with('/')
+                {
+                    continue;
+                }
+                return named(own.kind, name.to_owned(), local, own.separator);
+            }
+        }
+        if let Some(local) = name.strip_prefix("/topic/") {
+            return named(Kind::Topic, name.to_owned(), local, Separator::Both);
+        }
+        if let Some(local) = name.strip_prefix("/queue/") {
+            return named(Kind::Queue, name.to_owned(), local, Separator::Both);
+        }
+        if let Some(address) = self.reply_address(name) {
+            return Ok(address);
+        }
+        if let Some(local) = name.strip_prefix("/reply-queue/") {
+            return reply_or_queue(name, local);
+        }
+        if let Some(local) = name.strip_prefix("/reply-topic/") {
+            return match is_reply_local(local) {
+                true => Ok(reply(Kind::Topic, name)),
+                false => Err(Unnamed::Unknown),
+            };
+        }
+        if name == "/user" || name.starts_with("/user/") {
+            return Err(Unnamed::Unsupported("/user destinations"));
+        }
+        rabbitmq(name)
+    }
+
+    /// The part of a canonical name after its form, where wildcards may stand.
+    fn local_part<'n>(&self, destination: &'n Destination) -> &'n str {
+        let name: &str = &destination.name;
+        let own = self.prefixes.iter().map(|p| p.prefix.as_str());
+        let forms = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange"];
+        own.chain(forms)
+            .find_map(|form| name.strip_prefix(form))
+            .unwrap_or(name)
+    }
+}
+
+/// RabbitMQ's names for queues and exchanges.
+fn rabbitmq(name: &str) -> Result<Destination, Unnamed> {
+    if let Some(local) = name.strip_prefix("/amq/queue/") {
+        return named(Kind::Queue, format!("/queue/{local}"), local, Separator::Both);
+    }
+    if let Some(key) = name.strip_prefix("/exchange/amq.topic/") {
+        return named(Kind::Topic, format!("/topic/{key}"), key, Separator::Both);
+    }
+    if name == "/exchange/amq.fanout" || name.starts_with("/exchange/amq.fanout/") {
+        // A fanout exchange ignores the routing key.
+        return named(
+            Kind::Topic,
+            "/exchange/amq.fanout".to_owned(),
+            "amq.fanout",
+            Separator::Both,
+        );
+    }
+    if let Some(key) = name.strip_prefix("/exchange/amq.direct/") {
+        return named(Kind::Topic, name.to_owned(), key, Separator::Both);
+    }
+    if !name.starts_with('/') {
+        return named(Kind::Queue, format!("/queue/{name}"), name, Separator::Both);
+    }
+    let bare = [
+        "/topic",
+        "/queue",
+        "/temp-queue",
+        "/temp-topic",
+        "/amq/queue",
+        "/reply-queue",
+    ];
+    match bare.iter().any(|form| {
+        name.strip_prefix(form)
+            .is_some_and(|rest| rest.is_empty() || rest == "/")
+    }) {
+        true => Err(Unnamed::Empty),
+        false => Err(Unnamed::Unknown),
+    }
+}
+
+fn named(kind: Kind, name: String, local: &str, separator: Separator) -> Result<Destination, Unnamed> {
+    if local.is_empty() {
+        return Err(Unnamed::Empty);
+    }
+    if kind == Kind::Queue && pieces(local, separator).any(is_wildcard) {
+        return Err(Unnamed::Wildcard);
+    }
+    Ok(Destination {
+        name: name.into(),
+        kind,
+        separator,
+        reply: false,
+    })
+}
+
+/// `/reply-queue/N` is RabbitMQ's name for any queue, and ours for a temporary one if N begins with a session's token.
+fn reply_or_queue(name: &str, local: &str) -> Result<Destination, Unnamed> {
+    if is_reply_local(local) {
+        return Ok(reply(Kind::Queue, name));
+    }
+    named(Kind::Queue, format!("/queue/{local}"), local, Separator::Both)
+}
+
+fn reply(kind: Kind, name: &str) -> Destination {
+    Destination {
+        name: name.into(),
+        kind,
+        separator: Separator::Both,
+        reply: true,
+    }
+}
+
+/// Digits of a session's token.
+pub const TOKEN_DIGITS: usize = 32;
+
+fn is_reply_local(local: &str) -> bool {
+    match local.split_once('/') {
+        Some((token, rest)) => {
+            !rest.is_empty() && token.len() == TOKEN_DIGITS && token.bytes().all(|b| b.is_ascii_hexdigit())
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Names<'static> = Names {
+        prefixes: &[],
+        limit: 255,
+        token: "0123456789abcdef0123456789abcdef",
+    };
+
+    fn canonical(name: &str) -> Result<(String, Kind), Unnamed> {
+        NAMES.target(name).map(|d| (d.name.to_string(), d.kind))
+    }
+
+    #[test]
+    fn each_form_has_one_canonical_name() {
+        let table = [
+            ("/topic/a", "/topic/a", Kind::Topic),
+            ("/topic/a/b.c d é", "/topic/a/b.c d é", Kind::Topic),
+            ("/queue/a/b", "/queue/a/b", Kind::Queue),
+            ("/amq/queue/a", "/queue/a", Kind::Queue),
+            ("/reply-queue/a/b", "/queue/a/b", Kind::Queue),
+            ("/exchange/amq.topic/a.b", "/topic/a.b", Kind::Topic),
+            ("/exchange/amq.fanout", "/exchange/amq.fanout", Kind::Topic),
+            ("/exchange/amq.fanout/any", "/exchange/amq.fanout", Kind::Topic),
+            ("/exchange/amq.direct/k", "/exchange/amq.direct/k", Kind::Topic),
+            ("jobs", "/queue/jobs", Kind::Queue),
+            (
+                "/temp-queue/x",
+                "/reply-queue/0123456789abcdef0123456789abcdef/x",
+                Kind::Queue,
+            ),
+            (
+                "/temp-topic/x",
+                "/reply-topic/0123456789abcdef0123456789abcdef/x",
+                Kind::Topic,
+            ),
+        ];
+        for (name, expected, kind) in table {
+            assert_eq!(canonical(name), Ok((expected.to_owned(), kind)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_destination_says_why() {
+        let table = [
+            ("", Unnamed::Empty),
+            ("/topic/", Unnamed::Empty),
+            ("/queue", Unnamed::Empty),
+            ("/nothing/a", Unnamed::Unknown),
+            ("/exchange/mine/k", Unnamed::Unknown),
+            ("/user/queue/x", Unnamed::Unsupported("/user destinations")),
+            ("/topic/a.*", Unnamed::Wildcard),
+            ("/topic/#", Unnamed::Wildcard),
+            ("/queue/a.>", Unnamed::Wildcard),
+        ];
+        for (name, why) in table {
+            assert_eq!(canonical(name), Err(why), "{name}");
+        }
+        assert_eq!(canonical(&"x".repeat(256)), Err(Unnamed::TooLong(256)));
+        assert!(canonical(&"x".repeat(255)).is_ok());
+        assert!(canonical("/topic/price*").is_ok(), "only a whole segment is a wildcard");
+    }
+
+    #[test]
+    fn the_prefix_table_comes_first() {
+        let prefixes = [
+            Prefix {
+                prefix: "/chat".into(),
+                kind: Kind::Topic,
+                separator: Separator::Slash,
+            },
+            Prefix {
+                prefix: "/topic".into(),
+                kind: Kind::Topic,
+                separator: Separator::Slash,
+            },
+        ];
+        let names = Names {
+            prefixes: &prefixes,
+            ..NAMES
+        };
+        assert_eq!(names.target("/chat/room").map(|d| d.kind), Ok(Kind::Topic));
+        assert_eq!(names.target("/chatter/room"), Err(Unnamed::Unknown));
+        assert_eq!(names.target("/topic/a.b").map(|d| d.separator), Ok(Separator::Slash));
+        assert!(matches!(names.selection("/chat/*"), Ok(Selection::Pattern(_))));
+    }
+
+    #[test]
+    fn a_reply_address_is_told_from_a_queue() {
+        let address = NAMES.reply_address("/temp-queue/x").map(|d| d.name.to_string());
+        let again = address.as_deref().map(canonical);
+        assert_eq!(again, Some(Ok((address.clone().unwrap_or_default(), Kind::Queue))));
+        assert_eq!(NAMES.target(&address.unwrap_or_default()).map(|d| d.reply), Ok(true));
+    }
+}

@@ -1,0 +1,473 @@
+//! A message: immutable, shared by everything that holds or delivers it.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::stomp::encode::{decimal, header};
+use crate::stomp::headers::unescape;
+use crate::stomp::{Headers, Version};
+
+/// Headers of a SEND that are not passed on: those that spoke to us, and those that only we may say.
+const WITHHELD: [&str; 9] = [
+    "content-length",
+    "receipt",
+    "transaction",
+    "message-id",
+    "subscription",
+    "ack",
+    "redelivered",
+    "delivery-count",
+    "x-skipped",
+];
+
+/// Octets of all messages that are alive, whoever holds them.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// Octets held now.
+    pub fn octets(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a SEND asks for besides its destination and body, read once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// `priority`, 0 to 9; queues deliver higher ones first. 4 when the sender names none.
+    pub priority: u8,
+    /// When it is no longer worth delivering, in milliseconds since 1970.
+    pub expires: Option<u64>,
+    /// `persistent:true`: to be on disk before its RECEIPT, where there is a disk.
+    pub persistent: bool,
+}
+
+/// A tail that is made when it is first asked for.
+type Variant = OnceLock<Box<[u8]>>;
+
+/// One message, as its MESSAGE frames end: everything from the `destination` header to the final NUL is encoded
+/// once, when it is sent, and shared by all deliveries to clients of the same version.
+pub struct Message {
+    number: u64,
+    publisher: u64,
+    properties: Properties,
+    /// The tail for `version`, and for every version if `plain`.
+    tail: Box<[u8]>,
+    version: Version,
+    /// No header needs an escape, so the tail reads the same in all versions.
+    plain: bool,
+    /// Where the body begins in `tail`.
+    body_at: usize,
+    /// The whole frame is UTF-8 and may go into a WebSocket text message.
+    utf8: bool,
+    /// `content-type` is missing or reads as a MIME type; Spring's decoder refuses frames where it does not.
+    typed: bool,
+    /// Tails for other versions and for clients that need a safe content-type; made when first asked for.
+    variants: OnceLock<Box<[Variant; 6]>>,
+    gauge: Arc<Gauge>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("number", &self.number)
+            .field("properties", &self.properties)
+            .field("body_length", &self.body().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        self.gauge.0.fetch_sub(self.size(), Ordering::Relaxed);
+    }
+}
+
+/// What a message is made of.
+#[derive(Debug)]
+pub struct Draft<'a, 'h> {
+    /// As it stands in the `destination` header of the MESSAGE.
+    pub destination: &'a str,
+    /// The sender's headers.
+    pub headers: &'a Headers<'h>,
+    /// Replaces the value of `reply-to`.
+    pub reply_to: Option<&'a str>,
+    /// Further headers, from us.
+    pub added: &'a [(&'a str, &'a str)],
+    /// The octets of the body.
+    pub body: &'a [u8],
+    /// The sender's version: how `headers` are escaped.
+    pub version: Version,
+    /// What the sender asked for.
+    pub properties: Properties,
+    /// The sender's session, for `no-local`.
+    pub publisher: u64,
+}
+
+impl Message {
+    /// Makes a message and counts its octets in `gauge`. `number` is unique in the broker.
+    pub fn new(number: u64, draft: Draft<'_, '_>, gauge: &Arc<Gauge>) -> Message {
+        let Draft { headers, version, .. } = draft;
+        let raw = !headers
+            .lines()
+            .iter()
+            .any(|line| needs_escape(line.value) || needs_escape(line.name));
+        let mut tail = Vec::with_capacity(draft.body.len() + 64 + headers.lines().len() * 32);
+        header(&mut tail, "destination", draft.destination, version);
+        let mut typed = true;
+        for line in headers.lines() {
+            let name = if headers.is_escaped() {
+                unescape(line.name)
+            } else {
+                Cow::Borrowed(line.name)
+            };
+            if name == "destination" || WITHHELD.contains(&name.as_ref()) {
+                continue;
+            }
+            if name == "content-type" {
+                typed = typed && is_mime_type(line.value);
+            }
+            if let ("reply-to", Some(address)) = (name.as_ref(), draft.reply_to) {
+                header(&mut tail, "reply-to", address, version);
+            } else if raw {
+                tail.extend_from_slice(line.name.as_bytes());
+                tail.push(b':');
+                tail.extend_from_slice(line.value.as_bytes());
+                tail.push(b'\n');
+            } else {
+                let value = if headers.is_escaped() {
+                    unescape(line.value)
+                } else {
+                    Cow::Borrowed(line.value)
+                };
+                header(&mut tail, &name, &value, version);
+            }
+        }
+        for (name, value) in draft.added {
+            header(&mut tail, name, value, version);
+        }
+        tail.extend_from_slice(b"content-length:");
+        decimal(&mut tail, draft.body.len() as u64);
+        tail.extend_from_slice(b"\n\n");
+        let body_at = tail.len();
+        let plain = raw && !needs_escape(draft.destination) && draft.reply_to.is_none() && draft.added.is_empty();
+        tail.extend_from_slice(draft.body);
+        tail.push(0);
+        let message = Message {
+            number,
+            publisher: draft.publisher,
+            properties: draft.properties,
+            utf8: std::str::from_utf8(draft.body).is_ok(),
+            tail: tail.into_boxed_slice(),
+            version,
+            plain,
+            body_at,
+            typed,
+            variants: OnceLock::new(),
+            gauge: Arc::clone(gauge),
+        };
+        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
+        message
+    }
+
+    /// Unique in this broker, rising in the order in which messages were accepted.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The session that sent it.
+    pub fn publisher(&self) -> u64 {
+        self.publisher
+    }
+
+    /// What its sender asked for.
+    pub fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// Whether it is no longer worth delivering.
+    pub fn is_expired(&self, unix_ms: u64) -> bool {
+        self.properties.expires.is_some_and(|at| at <= unix_ms)
+    }
+
+    /// Octets it counts for in every budget: its encoded form and what surrounds it in memory.
+    pub fn size(&self) -> usize {
+        self.tail.len() + std::mem::size_of::<Message>()
+    }
+
+    /// Whether its frames are valid UTF-8.
+    pub fn is_utf8(&self) -> bool {
+        self.utf8
+    }
+
+    /// The octets of the body.
+    pub fn body(&self) -> &[u8] {
+        self.tail
+            .get(self.body_at..self.tail.len().saturating_sub(1))
+            .unwrap_or_default()
+    }
+
+    /// Its headers, unescaped: `destination`, the sender's, ours, `content-length`.
+    pub fn headers(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let escaped = self.version != Version::V1_0;
+        let head = self.tail.get(..self.body_at).unwrap_or_default();
+        let text = std::str::from_utf8(head).unwrap_or_default();
+        text.split('\n').filter_map(move |line| {
+            let (name, value) = line.split_once(':')?;
+            Some(if escaped {
+                (unescape(name), unescape(value))
+            } else {
+                (Cow::Borrowed(name), Cow::Borrowed(value))
+            })
+        })
+    }
+
+    /// The first header called `name`, unescaped.
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.headers().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// From the `destination` header to the NUL, for a client of `version`. With `safe`, a content-type that
+    /// is no MIME type stands in `x-content-type` instead (Spring's decoder ends the session over it).
+    pub fn tail(&self, version: Version, safe: bool) -> &[u8] {
+        let retyped = safe && !self.typed;
+        if !retyped && (self.plain || version == self.version) {
+            return &self.tail;
+        }
+        let variants = self.variants.get_or_init(Default::default);
+        let index = version as usize * 2 + usize::from(retyped);
+        match variants.get(index) {
+            Some(variant) => variant.get_or_init(|| self.rewritten(version, retyped)),
+            None => &self.tail,
+        }
+    }
+
+    fn rewritten(&self, version: Version, retyped: bool) -> Box<[u8]> {
+        let mut tail = Vec::with_capacity(self.tail.len() + 64);
+        for (name, value) in self.headers() {
+            if retyped && name == "content-type" {
+                header(&mut tail, "content-type", "application/octet-stream", version);
+                header(&mut tail, "x-content-type", &value, version);
+            } else {
+                header(&mut tail, &name, &value, version);
+            }
+        }
+        tail.push(b'\n');
+        tail.extend_from_slice(self.tail.get(self.body_at..).unwrap_or_default());
+        tail.into_boxed_slice()
+    }
+
+    /// A copy that expires at `end`, in milliseconds since 1970.
+    pub fn expiring(&self, end: u64, gauge: &Arc<Gauge>) -> Message {
+        let message = Message {
+            number: self.number,
+            publisher: self.publisher,
+            properties: Properties {
+                expires: Some(end),
+                ..self.properties.clone()
+            },
+            tail: self.tail.clone(),
+            version: self.version,
+            plain: self.plain,
+            body_at: self.body_at,
+            utf8: self.utf8,
+            typed: self.typed,
+            variants: OnceLock::new(),
+            gauge: Arc::clone(gauge),
+        };
+        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
+        message
+    }
+
+    /// A copy for another destination, with `added` headers in place of those of the same names.
+    pub fn forwarded(&self, number: u64, destination: &str, added: &[(&str, &str)], gauge: &Arc<Gauge>) -> Message {
+        let version = self.version;
+        let mut tail = Vec::with_capacity(self.tail.len() + 128);
+        header(&mut tail, "destination", destination, version);
+        for (name, value) in self.headers() {
+            let ours = name == "destination" || name == "content-length";
+            if !ours && !added.iter().any(|(n, _)| *n == name) {
+                header(&mut tail, &name, &value, version);
+            }
+        }
+        for (name, value) in added {
+            header(&mut tail, name, value, version);
+        }
+        tail.extend_from_slice(b"content-length:");
+        decimal(&mut tail, self.body().len() as u64);
+        tail.extend_from_slice(b"\n\n");
+        let body_at = tail.len();
+        tail.extend_from_slice(self.tail.get(self.body_at..).unwrap_or_default());
+        let message = Message {
+            number,
+            publisher: self.publisher,
+            properties: Properties {
+                expires: None,
+                ..self.properties.clone()
+            },
+            tail: tail.into_boxed_slice(),
+            version,
+            plain: false,
+            body_at,
+            utf8: self.utf8,
+            typed: self.typed,
+            variants: OnceLock::new(),
+            gauge: Arc::clone(gauge),
+        };
+        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
+        message
+    }
+}
+
+fn needs_escape(text: &str) -> bool {
+    text.contains(['\\', ':', '\r', '\n'])
+}
+
+/// `type/subtype`, both tokens, with or without parameters: what Spring's decoder takes.
+fn is_mime_type(value: &str) -> bool {
+    let token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+    };
+    let (full, parameters) = match value.split_once(';') {
+        Some((full, parameters)) => (full, Some(parameters)),
+        None => (value, None),
+    };
+    let Some((kind, subtype)) = full.trim().split_once('/') else {
+        return false;
+    };
+    let parameters_read = parameters.is_none_or(|all| {
+        all.split(';').all(|one| {
+            let one = one.trim();
+            one.is_empty()
+                || one.split_once('=').is_some_and(|(name, value)| {
+                    let quoted = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
+                    token(name.trim()) && (quoted || token(value.trim()))
+                })
+        })
+    });
+    token(kind) && token(subtype) && (kind != "*" || subtype == "*") && parameters_read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stomp::Line;
+
+    fn message(version: Version, lines: &[(&'static str, &'static str)], destination: &str, body: &[u8]) -> Message {
+        let headers = Headers::new(
+            lines.iter().map(|(name, value)| Line { name, value }),
+            version != Version::V1_0,
+        );
+        let draft = Draft {
+            destination,
+            headers: &headers,
+            reply_to: None,
+            added: &[],
+            body,
+            version,
+            properties: Properties::default(),
+            publisher: 0,
+        };
+        Message::new(1, draft, &Arc::default())
+    }
+
+    fn tail(message: &Message, version: Version, safe: bool) -> String {
+        String::from_utf8_lossy(message.tail(version, safe)).into_owned()
+    }
+
+    #[test]
+    fn headers_are_carried_in_order_and_repeated_ones_too() {
+        let lines = [
+            ("a", "1"),
+            ("receipt", "x"),
+            ("a", "2"),
+            ("message-id", "forged"),
+            ("b", ""),
+        ];
+        let message = message(Version::V1_2, &lines, "/topic/t", b"hi");
+        let expected = "destination:/topic/t\na:1\na:2\nb:\ncontent-length:2\n\nhi\0";
+        assert_eq!(tail(&message, Version::V1_2, false), expected);
+        assert_eq!(tail(&message, Version::V1_0, true), expected);
+    }
+
+    #[test]
+    fn each_version_reads_its_own_escapes() {
+        let message = message(Version::V1_2, &[("k\\c1", "a\\nb\\\\c\\r")], "/topic/a:b", b"");
+        assert_eq!(
+            tail(&message, Version::V1_2, false),
+            "destination:/topic/a\\cb\nk\\c1:a\\nb\\\\c\\r\ncontent-length:0\n\n\0"
+        );
+        let for_1_0 = tail(&message, Version::V1_0, false);
+        assert!(for_1_0.starts_with("destination:/topic/a:b\n"), "{for_1_0:?}");
+        assert!(for_1_0.contains("a b\\c \n"), "{for_1_0:?}");
+    }
+
+    #[test]
+    fn a_raw_colon_goes_out_escaped() {
+        let message = message(Version::V1_1, &[("url", "http://x")], "/topic/t", b"");
+        assert!(tail(&message, Version::V1_1, false).contains("url:http\\c//x\n"));
+        assert_eq!(message.header("url").as_deref(), Some("http://x"));
+    }
+
+    #[test]
+    fn a_1_0_sender_s_backslash_reaches_1_2_escaped() {
+        let message = message(Version::V1_0, &[("path", "c\\temp")], "/topic/t", b"");
+        assert!(tail(&message, Version::V1_0, false).contains("path:c\\temp\n"));
+        assert!(tail(&message, Version::V1_2, false).contains("path:c\\\\temp\n"));
+    }
+
+    #[test]
+    fn an_unreadable_content_type_is_set_aside_for_spring() {
+        let message = message(Version::V1_2, &[("content-type", "json")], "/topic/t", b"{}");
+        assert!(tail(&message, Version::V1_2, false).contains("content-type:json\n"));
+        let safe = tail(&message, Version::V1_2, true);
+        assert!(
+            safe.contains("content-type:application/octet-stream\nx-content-type:json\n"),
+            "{safe:?}"
+        );
+    }
+
+    #[test]
+    fn mime_types_are_told_apart() {
+        for good in [
+            "text/plain",
+            "text/plain;charset=UTF-8",
+            "application/vnd.x+json; a=\"b c\"",
+            "*/*",
+        ] {
+            assert!(is_mime_type(good), "{good}");
+        }
+        for bad in ["", "json", "text/", "/x", "a b/c", "text/plain;charset", "*/json"] {
+            assert!(!is_mime_type(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_gauge_counts_what_lives() {
+        let gauge = Arc::new(Gauge::default());
+        let headers = Headers::default();
+        let draft = Draft {
+            destination: "/queue/q",
+            headers: &headers,
+            reply_to: None,
+            added: &[],
+            body: &[0xff; 100],
+            version: Version::V1_2,
+            properties: Properties::default(),
+            publisher: 0,
+        };
+        let message = Message::new(1, draft, &gauge);
+        assert!(!message.is_utf8());
+        assert_eq!(gauge.octets(), message.size());
+        let copy = message.forwarded(2, "/queue/DLQ.q", &[("original-destination", "/queue/q")], &gauge);
+        assert_eq!(copy.body(), message.body());
+        assert_eq!(copy.header("original-destination").as_deref(), Some("/queue/q"));
+        drop(message);
+        drop(copy);
+        assert_eq!(gauge.octets(), 0);
+    }
+}

@@ -1,0 +1,304 @@
+//! SEND and COMMIT: from a session into topics and queues.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::directory::TooMany;
+use super::journal::Ticket;
+use super::message::Message;
+use super::outbound::Outbound;
+use super::queue::{Full, Options, Pushed, Queue, Tags};
+use super::settings::{Kind, WhenFull};
+use super::subscription::Settle;
+use super::topic::deliver;
+use super::{Broker, Destination, Now};
+
+/// What a SEND waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// All messages together are above the high-water mark: octets held, and the mark.
+    Memory(usize, usize),
+    /// A queue is full.
+    Queue(Arc<str>, Full),
+}
+
+/// Why a SEND, SUBSCRIBE or COMMIT is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The queue is full and its policy is to refuse.
+    Full(Arc<str>, Full),
+    /// There are as many destinations as there may be.
+    TooManyDestinations(usize),
+    /// The destination belongs to another session.
+    NotOwner(Arc<str>),
+    /// The queue exists with other options than those asked for.
+    OtherOptions(Arc<str>),
+}
+
+impl From<TooMany> for Refused {
+    fn from(TooMany(most): TooMany) -> Self {
+        Refused::TooManyDestinations(most)
+    }
+}
+
+/// What became of a SEND.
+#[derive(Debug)]
+pub enum Sent {
+    /// It took effect, or will when the ticket is kept.
+    Done(Option<Ticket>),
+    /// It waits: try again when the outbound is nudged.
+    Blocked(Limit),
+    /// It cannot be.
+    Refused(Refused),
+}
+
+/// What became of a COMMIT.
+pub type Committed = Sent;
+
+/// Where a message is to go, and how.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The destination.
+    pub to: Destination,
+    /// Make the queue if it does not exist; if not, the message is dropped and counted.
+    pub create: bool,
+    /// The session to which a queue that is made belongs.
+    pub owner: Option<u64>,
+    /// How a queue that is made is to be.
+    pub options: Options,
+}
+
+/// One act of a transaction.
+#[derive(Debug)]
+pub enum Act {
+    /// A buffered SEND.
+    Send(Box<Route>, Arc<Message>),
+    /// Buffered acknowledgements: a queue, the consumer, its tags.
+    Settle(Arc<Queue>, u32, Tags, Settle),
+}
+
+impl Broker {
+    /// Takes a message. `sender` is nudged when a blocked one may be tried again (a memory limit is asked again by
+    /// the clock).
+    pub fn send(&self, route: &Route, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Sent {
+        if let Err(limit) = self.memory(message.size()) {
+            return Sent::Blocked(limit);
+        }
+        if route.to.kind == Kind::Topic {
+            self.publish(&route.to, message, now);
+            self.counters.sent.one();
+            return Sent::Done(None);
+        }
+        loop {
+            let queue = match self.queue_for(route) {
+                Ok(Some(queue)) => queue,
+                Ok(None) => {
+                    self.counters.dropped_no_queue.one();
+                    return Sent::Done(None);
+                }
+                Err(refused) => return Sent::Refused(refused),
+            };
+            let message = self.limited(&queue, message, now);
+            match queue.push(&message, None, Some(sender), &self.counters, now) {
+                Pushed::Done(effects) => {
+                    self.counters.sent.one();
+                    let ticket = self.ticket(message.properties().persistent);
+                    self.apply(&queue, effects, now);
+                    return Sent::Done(ticket);
+                }
+                Pushed::Full(full) => return self.full(&queue, full),
+                // Retired between look-up and push: the next look-up finds or makes its successor.
+                Pushed::Retired => self.directory.remove_queue(&queue),
+            }
+        }
+    }
+
+    /// All acts of a transaction or none: room is reserved in every queue first.
+    pub fn commit(&self, acts: &[Act], sender: &Arc<Outbound>, now: Now) -> Committed {
+        let reserved = match self.reserve_all(acts, sender) {
+            Ok(reserved) => reserved,
+            Err(not) => return not,
+        };
+        let persistent = acts.iter().any(Act::is_persistent);
+        let batch = persistent.then(|| self.next_batch.fetch_add(1, Ordering::Relaxed));
+        for act in acts {
+            match act {
+                Act::Send(route, message) if route.to.kind == Kind::Topic => {
+                    self.publish(&route.to, message, now);
+                    self.counters.sent.one();
+                }
+                Act::Send(route, message) => match reserved.get(&route.to.name) {
+                    Some((queue, _, _)) => {
+                        let effects = queue.push_reserved(message, batch, &self.counters, now);
+                        self.counters.sent.one();
+                        self.apply(queue, effects, now);
+                    }
+                    None => self.counters.dropped_no_queue.one(),
+                },
+                Act::Settle(queue, consumer, tags, settle) => {
+                    let effects = queue.settle_tags(*consumer, tags, *settle, batch, &self.counters, now);
+                    self.apply(queue, effects, now);
+                }
+            }
+        }
+        if let Some(batch) = batch {
+            self.journal.seal(batch);
+        }
+        self.counters.committed.one();
+        Sent::Done(self.ticket(persistent))
+    }
+
+    /// Whether another message may be held.
+    fn memory(&self, size: usize) -> Result<(), Limit> {
+        let (held, most) = (
+            self.gauge.octets().saturating_sub(size),
+            self.settings.memory_high_water,
+        );
+        if held >= most {
+            return Err(Limit::Memory(held, most));
+        }
+        Ok(())
+    }
+
+    fn publish(&self, to: &Destination, message: &Arc<Message>, now: Now) {
+        let taken = match self.directory.topic(&to.name) {
+            Some(topic) => topic.publish(message, &self.patterns, &self.counters, now),
+            None => self.publish_by_pattern(to, message, now),
+        };
+        if taken == 0 {
+            self.counters.dropped_no_subscriber.one();
+        }
+    }
+
+    /// A topic that nobody has named: only wildcard subscriptions can want it, and if some do it is remembered.
+    fn publish_by_pattern(&self, to: &Destination, message: &Arc<Message>, now: Now) -> usize {
+        if to.reply {
+            return 0;
+        }
+        let found = self.patterns.find(&to.name, to.separator);
+        if found.is_empty() {
+            return 0;
+        }
+        match self.directory.topic_or(&to.name, || self.make_topic(to, None)) {
+            Ok(topic) => {
+                let taken = topic.publish(message, &self.patterns, &self.counters, now);
+                if topic.subscriptions() == 0 {
+                    self.remember(topic);
+                }
+                taken
+            }
+            Err(TooMany(_)) => deliver(&found, message, &self.topic_policy(&to.name), &self.counters, now),
+        }
+    }
+
+    /// The queue for a SEND; `None` if there is none and it is not to be made.
+    fn queue_for(&self, route: &Route) -> Result<Option<Arc<Queue>>, Refused> {
+        let name = &route.to.name;
+        if !route.create {
+            return Ok(self.directory.queue(name));
+        }
+        let make = || self.make_queue(name, route.options.clone(), route.owner);
+        let (queue, made) = self.directory.queue_or(name, make)?;
+        if !made && route.options != Options::default() && queue.options != route.options {
+            return Err(Refused::OtherOptions(Arc::clone(name)));
+        }
+        Ok(Some(queue))
+    }
+
+    /// The message as the queue's own time limit leaves it.
+    fn limited(&self, queue: &Queue, message: &Arc<Message>, now: Now) -> Arc<Message> {
+        let Some(ttl) = queue.options.message_ttl else {
+            return Arc::clone(message);
+        };
+        let end = now.unix_ms.saturating_add(ttl);
+        if message.properties().expires.is_some_and(|at| at <= end) {
+            return Arc::clone(message);
+        }
+        Arc::new(message.expiring(end, &self.gauge))
+    }
+
+    fn full(&self, queue: &Queue, full: Full) -> Sent {
+        match full.verdict {
+            WhenFull::Reject => {
+                self.counters.refused_queue_full.one();
+                Sent::Refused(Refused::Full(Arc::clone(&queue.name), full))
+            }
+            WhenFull::Block | WhenFull::DropHead => Sent::Blocked(Limit::Queue(Arc::clone(&queue.name), full)),
+        }
+    }
+
+    fn ticket(&self, persistent: bool) -> Option<Ticket> {
+        persistent.then(|| self.journal.ticket()).flatten()
+    }
+
+    fn reserve_all(&self, acts: &[Act], sender: &Arc<Outbound>) -> Result<Reservations, Sent> {
+        if let Err(limit) = self.memory(acts.iter().map(Act::size).sum()) {
+            return Err(Sent::Blocked(limit));
+        }
+        let mut wanted: BTreeMap<&Arc<str>, (&Route, usize, usize)> = BTreeMap::new();
+        for act in acts {
+            if let Act::Send(route, message) = act {
+                if route.to.kind == Kind::Queue {
+                    let (_, messages, octets) = wanted.entry(&route.to.name).or_insert((route, 0, 0));
+                    *messages += 1;
+                    *octets += message.size();
+                }
+            }
+        }
+        let mut reserved = Reservations::new();
+        for (name, (route, messages, octets)) in wanted {
+            match self.reserve(route, messages, octets, sender) {
+                Ok(Some(queue)) => {
+                    reserved.insert(Arc::clone(name), (queue, messages, octets));
+                }
+                Ok(None) => {}
+                Err(not) => {
+                    for (queue, messages, octets) in reserved.values() {
+                        queue.unreserve(*messages, *octets);
+                    }
+                    return Err(not);
+                }
+            }
+        }
+        Ok(reserved)
+    }
+
+    fn reserve(
+        &self,
+        route: &Route,
+        messages: usize,
+        octets: usize,
+        sender: &Arc<Outbound>,
+    ) -> Result<Option<Arc<Queue>>, Sent> {
+        loop {
+            let Some(queue) = self.queue_for(route).map_err(Sent::Refused)? else {
+                return Ok(None);
+            };
+            match queue.reserve(messages, octets, sender) {
+                Ok(true) => return Ok(Some(queue)),
+                Ok(false) => self.directory.remove_queue(&queue),
+                Err(full) => return Err(self.full(&queue, full)),
+            }
+        }
+    }
+}
+
+/// Queues with the messages and octets reserved in them.
+type Reservations = BTreeMap<Arc<str>, (Arc<Queue>, usize, usize)>;
+
+impl Act {
+    fn is_persistent(&self) -> bool {
+        match self {
+            Act::Send(_, message) => message.properties().persistent,
+            Act::Settle(..) => true,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Act::Send(_, message) => message.size(),
+            Act::Settle(..) => 0,
+        }
+    }
+}

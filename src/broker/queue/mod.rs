@@ -1,0 +1,770 @@
+//! Queues: each message to one of those who compete for it, kept until it is settled.
+
+mod ledger;
+mod ready;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use ledger::{NotHeld, Tags};
+pub use ready::Entry;
+
+use ledger::Ledger;
+use ready::Ready;
+
+use super::journal::{Journal, Record};
+use super::message::Message;
+use super::outbound::{Delivery, LaneId, Offered, Outbound, SlowConsumer};
+use super::settings::{Prefetch, QueuePolicy, TopicPolicy, WhenFull};
+use super::stats::Counters;
+use super::subscription::{AckMode, Settle, Target};
+use super::Now;
+
+/// What a client may ask of a queue that it is the first to name, beside the operator's policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `x-message-ttl`: milliseconds that messages live at most.
+    pub message_ttl: Option<u64>,
+    /// `x-max-length`: messages; the oldest gives way.
+    pub max_messages: Option<usize>,
+    /// `x-max-length-bytes`: octets; the oldest gives way.
+    pub max_bytes: Option<usize>,
+    /// `x-expires`: milliseconds after which the unused queue goes away.
+    pub idle_ms: Option<u64>,
+    /// `x-dead-letter-routing-key`: the queue to which dead messages go.
+    pub dead_letter: Option<Arc<str>>,
+    /// `auto-delete:true`: goes away with its last consumer.
+    pub auto_delete: bool,
+}
+
+impl Options {
+    /// The policy with what the client asked for.
+    pub fn narrow(&self, policy: &QueuePolicy) -> QueuePolicy {
+        let mut narrowed = policy.clone();
+        if let Some(messages) = self.max_messages {
+            narrowed.messages = messages.min(policy.messages);
+            narrowed.full = WhenFull::DropHead;
+        }
+        if let Some(bytes) = self.max_bytes {
+            narrowed.bytes = bytes.min(policy.bytes);
+            narrowed.full = WhenFull::DropHead;
+        }
+        if let Some(idle) = self.idle_ms {
+            narrowed.idle_ms = idle.max(1);
+        }
+        narrowed
+    }
+}
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue {
+    /// Its canonical name.
+    pub name: Arc<str>,
+    /// The session to which it belongs: nobody else may subscribe, and it goes with it.
+    pub owner: Option<u64>,
+    /// What was asked for when it was made.
+    pub options: Options,
+    policy: QueuePolicy,
+    journal: Arc<dyn Journal>,
+    /// Locked before any outbound, never after; no destination is locked under it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Removed from the directory: look again.
+    retired: bool,
+    ready: Ready,
+    consumers: BTreeMap<u32, Consumer>,
+    next_consumer: u32,
+    /// Consumers that may take a message, in the order in which they are served.
+    available: VecDeque<u32>,
+    /// In the queue, unacknowledged ones included.
+    messages: usize,
+    octets: usize,
+    /// Room promised to COMMITs under way.
+    reserved_messages: usize,
+    reserved_octets: usize,
+    next_seq: u64,
+    /// Senders to be called when there is room.
+    waiting: Vec<Arc<Outbound>>,
+    /// Since when it is empty and without consumers, in `Now::mono`.
+    idle_since: Option<u64>,
+    idle_announced: bool,
+    /// The expiry the agenda knows of.
+    expiry_announced: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    outbound: Arc<Outbound>,
+    lane: LaneId,
+    mode: AckMode,
+    prefetch: Prefetch,
+    unacknowledged: usize,
+    ledger: Ledger,
+    /// It still takes messages; if not, it only waits for late acknowledgements.
+    active: bool,
+    /// It stands in `State::available`.
+    standing: bool,
+}
+
+/// A subscription to a queue.
+#[derive(Clone, Debug)]
+pub struct Consume {
+    /// The outbound of its connection.
+    pub outbound: Arc<Outbound>,
+    /// Its lane.
+    pub lane: LaneId,
+    /// How it acknowledges.
+    pub mode: AckMode,
+    /// Its credit.
+    pub prefetch: Prefetch,
+    /// Most unsettled deliveries, those in open transactions included.
+    pub unacknowledged: usize,
+}
+
+/// A limit that a SEND met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Messages in the queue and the most there may be.
+    pub messages: (usize, usize),
+    /// Octets in the queue and the most there may be.
+    pub bytes: (usize, usize),
+    /// What the queue does about it: never [`WhenFull::DropHead`].
+    pub verdict: WhenFull,
+}
+
+/// What became of a message offered to a queue.
+#[derive(Debug)]
+pub enum Pushed {
+    /// It is in the queue.
+    Done(Effects),
+    /// No room.
+    Full(Full),
+    /// The queue is gone from the directory: look again.
+    Retired,
+}
+
+/// A message that leaves a queue unconsumed.
+#[derive(Debug)]
+pub struct Dead {
+    /// The message, and how often it was tried.
+    pub entry: Entry,
+    /// `rejected` or `delivery-limit`.
+    pub reason: &'static str,
+}
+
+/// What the broker has to see to after the queue's lock is released.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To the dead-letter queue.
+    pub dead: Vec<Dead>,
+    /// Tell the agenda: messages expire then (milliseconds since 1970).
+    pub expire_at: Option<u64>,
+    /// Tell the agenda: empty and unused from now on.
+    pub idle: bool,
+    /// Its last consumer has gone and it is to go too.
+    pub delete: bool,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(
+        name: Arc<str>,
+        policy: QueuePolicy,
+        options: Options,
+        owner: Option<u64>,
+        journal: Arc<dyn Journal>,
+    ) -> Queue {
+        Queue {
+            name,
+            owner,
+            policy: options.narrow(&policy),
+            options,
+            journal,
+            state: Mutex::default(),
+        }
+    }
+
+    /// A broken invariant in one task must not cut every connection that shares the queue.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The policy with the options.
+    pub fn policy(&self) -> &QueuePolicy {
+        &self.policy
+    }
+
+    /// Messages in the queue, unacknowledged ones included.
+    pub fn len(&self) -> usize {
+        self.lock().messages
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a message. A sender that meets a full queue is nudged through `sender` when there is room.
+    pub fn push(
+        &self,
+        message: &Arc<Message>,
+        batch: Option<u64>,
+        sender: Option<&Arc<Outbound>>,
+        counters: &Counters,
+        now: Now,
+    ) -> Pushed {
+        let size = message.size();
+        let mut state = self.lock();
+        if state.retired {
+            return Pushed::Retired;
+        }
+        while let Err(full) = self.room(&state, 1, size) {
+            if full.verdict != WhenFull::DropHead {
+                if let Some(sender) = sender {
+                    state.wait(sender);
+                }
+                return Pushed::Full(full);
+            }
+            let Some(oldest) = state.ready.pop_least() else { break };
+            self.remove(&mut state, &oldest, batch);
+            counters.dropped_queue_full.one();
+        }
+        self.append(&mut state, message, batch);
+        self.dispatch(&mut state, counters, now);
+        Pushed::Done(self.effects(&mut state, Vec::new(), now))
+    }
+
+    /// Adds a topic's message to the backlog of a subscription; false if it had to be left out.
+    pub fn keep(
+        &self,
+        message: &Arc<Message>,
+        target: &Target,
+        policy: &TopicPolicy,
+        counters: &Counters,
+        now: Now,
+    ) -> bool {
+        let size = message.size();
+        let mut state = self.lock();
+        if state.retired {
+            return false;
+        }
+        while self.room(&state, 1, size).is_err() {
+            if *policy == TopicPolicy::Disconnect {
+                let slow = SlowConsumer {
+                    messages: state.messages,
+                    bytes: state.octets,
+                };
+                target.outbound.fail(slow);
+                return false;
+            }
+            counters.skipped.one();
+            let Some(oldest) = state.ready.pop_least() else {
+                return false;
+            };
+            state.uncount(&oldest);
+        }
+        self.append(&mut state, message, None);
+        self.dispatch(&mut state, counters, now);
+        true
+    }
+
+    /// Promises room for a COMMIT. Undone by [`Queue::unreserve`], used up by [`Queue::push_reserved`].
+    pub fn reserve(&self, messages: usize, octets: usize, sender: &Arc<Outbound>) -> Result<bool, Full> {
+        let mut state = self.lock();
+        if state.retired {
+            return Ok(false);
+        }
+        if let Err(full) = self.room(&state, messages, octets) {
+            if full.verdict != WhenFull::DropHead {
+                state.wait(sender);
+                return Err(full);
+            }
+        }
+        state.reserved_messages += messages;
+        state.reserved_octets += octets;
+        Ok(true)
+    }
+
+    /// Gives promised room back.
+    pub fn unreserve(&self, messages: usize, octets: usize) {
+        let mut state = self.lock();
+        state.unreserve(messages, octets);
+        state.call_waiting();
+    }
+
+    /// Adds a message for which room is reserved.
+    pub fn push_reserved(&self, message: &Arc<Message>, batch: Option<u64>, counters: &Counters, now: Now) -> Effects {
+        let mut state = self.lock();
+        state.unreserve(1, message.size());
+        if state.retired {
+            // Its owner has gone since room was promised, and took the queue along.
+            counters.dropped_with_queue.one();
+            return Effects::default();
+        }
+        while self.room(&state, 1, message.size()).is_err() {
+            let Some(oldest) = state.ready.pop_least() else { break };
+            self.remove(&mut state, &oldest, batch);
+            counters.dropped_queue_full.one();
+        }
+        self.append(&mut state, message, batch);
+        self.dispatch(&mut state, counters, now);
+        self.effects(&mut state, Vec::new(), now)
+    }
+
+    /// Adds a consumer; `None` if the queue is gone from the directory.
+    pub fn consume(&self, consume: Consume, counters: &Counters, now: Now) -> Option<u32> {
+        let mut state = self.lock();
+        if state.retired {
+            return None;
+        }
+        let id = state.next_consumer;
+        state.next_consumer = state.next_consumer.wrapping_add(1);
+        let Consume {
+            outbound,
+            lane,
+            mode,
+            prefetch,
+            unacknowledged,
+        } = consume;
+        let consumer = Consumer {
+            outbound,
+            lane,
+            mode,
+            prefetch,
+            unacknowledged,
+            ledger: Ledger::default(),
+            active: true,
+            standing: false,
+        };
+        state.consumers.insert(id, consumer);
+        state.idle_since = None;
+        state.stand(id);
+        self.dispatch(&mut state, counters, now);
+        Some(id)
+    }
+
+    /// The consumer's connection has room again.
+    pub fn resume(&self, id: u32, counters: &Counters, now: Now) -> Effects {
+        let mut state = self.lock();
+        state.stand(id);
+        self.dispatch(&mut state, counters, now);
+        self.effects(&mut state, Vec::new(), now)
+    }
+
+    /// Deliveries up to `tag` have been written: in auto mode that settles them.
+    pub fn written(&self, id: u32, tag: u64, counters: &Counters, now: Now) -> Effects {
+        let mut state = self.lock();
+        let mut settled = 0;
+        while let Some(entry) = state.take_up_to(id, tag) {
+            self.remove(&mut state, &entry, None);
+            settled += 1;
+        }
+        counters.settled.add(settled);
+        state.stand(id);
+        self.dispatch(&mut state, counters, now);
+        self.effects(&mut state, Vec::new(), now)
+    }
+
+    /// The tags that settling `tag` would settle now.
+    pub fn covered(&self, id: u32, tag: u64) -> Result<Tags, NotHeld> {
+        let state = self.lock();
+        let consumer = state.consumers.get(&id).ok_or(NotHeld::Already)?;
+        consumer.ledger.covered(tag, consumer.mode == AckMode::Client)
+    }
+
+    /// Settles `tag`, and earlier ones where the mode is cumulative.
+    pub fn settle(&self, id: u32, tag: u64, settle: Settle, counters: &Counters, now: Now) -> Result<Effects, NotHeld> {
+        let mut state = self.lock();
+        let consumer = state.consumers.get(&id).ok_or(NotHeld::Already)?;
+        let tags = consumer.ledger.covered(tag, consumer.mode == AckMode::Client)?;
+        Ok(self.settle_all(&mut state, id, &tags, settle, None, counters, now))
+    }
+
+    /// Settles what a transaction has held, on COMMIT.
+    pub fn settle_tags(
+        &self,
+        id: u32,
+        tags: &[u64],
+        settle: Settle,
+        batch: Option<u64>,
+        counters: &Counters,
+        now: Now,
+    ) -> Effects {
+        let mut state = self.lock();
+        self.settle_all(&mut state, id, tags, settle, batch, counters, now)
+    }
+
+    /// Puts what `tag` covers into a transaction: credit is free, and nobody else can settle it.
+    pub fn enter(&self, id: u32, tag: u64, counters: &Counters, now: Now) -> Result<Tags, NotHeld> {
+        let mut state = self.lock();
+        let consumer = state.consumers.get_mut(&id).ok_or(NotHeld::Already)?;
+        let tags = consumer.ledger.covered(tag, consumer.mode == AckMode::Client)?;
+        for tag in &tags {
+            consumer.ledger.enter(*tag);
+        }
+        state.stand(id);
+        self.dispatch(&mut state, counters, now);
+        Ok(tags)
+    }
+
+    /// Takes it out again on ABORT: unacknowledged as before.
+    pub fn release(&self, id: u32, tags: &[u64]) {
+        let mut state = self.lock();
+        if let Some(consumer) = state.consumers.get_mut(&id) {
+            for tag in tags {
+                consumer.ledger.release(*tag);
+            }
+        }
+    }
+
+    /// The subscription ends by UNSUBSCRIBE. Deliveries from `waiting` on were never written and go back; the
+    /// others stay for late acknowledgements. Whether any do.
+    pub fn cancel(&self, id: u32, waiting: Option<u64>, counters: &Counters, now: Now) -> (bool, Effects) {
+        let mut state = self.lock();
+        let Some(consumer) = state.consumers.get_mut(&id) else {
+            return (false, Effects::default());
+        };
+        consumer.active = false;
+        if let Some(waiting) = waiting {
+            let never_written = consumer.ledger.tags().into_iter().filter(|tag| *tag >= waiting);
+            let entries: Vec<Entry> = never_written.filter_map(|tag| consumer.ledger.take(tag)).collect();
+            for entry in entries {
+                state.ready.put_back(entry);
+            }
+        }
+        let left = state
+            .consumers
+            .get(&id)
+            .is_some_and(|consumer| !consumer.ledger.is_empty());
+        if !left {
+            state.consumers.remove(&id);
+        }
+        self.dispatch(&mut state, counters, now);
+        let mut effects = self.effects(&mut state, Vec::new(), now);
+        effects.delete = self.options.auto_delete && !state.consumers.values().any(|c| c.active);
+        (left, effects)
+    }
+
+    /// The connection has ended. Deliveries before `unwritten` may have been seen and come back as redelivered;
+    /// the others come back as they were.
+    pub fn leave(&self, id: u32, unwritten: Option<u64>, counters: &Counters, now: Now) -> Effects {
+        let mut state = self.lock();
+        let Some(mut consumer) = state.consumers.remove(&id) else {
+            return Effects::default();
+        };
+        let mut dead = Vec::new();
+        for tag in consumer.ledger.tags() {
+            let Some(entry) = consumer.ledger.take(tag) else {
+                continue;
+            };
+            match unwritten.is_none_or(|first| tag < first) {
+                true => self.give_back(&mut state, entry, &mut dead, counters),
+                false => state.ready.put_back(entry),
+            }
+        }
+        self.dispatch(&mut state, counters, now);
+        let mut effects = self.effects(&mut state, dead, now);
+        effects.delete = self.options.auto_delete && !state.consumers.values().any(|c| c.active);
+        effects
+    }
+
+    /// Whether a consumer has deliveries that could still be settled.
+    pub fn holds(&self, id: u32) -> bool {
+        self.lock()
+            .consumers
+            .get(&id)
+            .is_some_and(|consumer| !consumer.ledger.is_empty())
+    }
+
+    /// Drops what waits for a consumer: the backlog of a topic's subscription that has ended.
+    pub fn drop_ready(&self) {
+        let mut state = self.lock();
+        while let Some(entry) = state.ready.pop() {
+            self.remove(&mut state, &entry, None);
+        }
+    }
+
+    /// Removes what has expired; how many, and when the next does.
+    pub fn expire(&self, now: Now) -> (u64, Effects) {
+        let mut state = self.lock();
+        state.expiry_announced = None;
+        let mut expired = 0;
+        while let Some(entry) = state.ready.pop_expired(now.unix_ms) {
+            self.remove(&mut state, &entry, None);
+            expired += 1;
+        }
+        (expired, self.effects(&mut state, Vec::new(), now))
+    }
+
+    /// Retires the queue if it has been idle for its time. `Err` says when to ask again, if at all.
+    pub fn retire_if_idle(&self, now: Now) -> Result<(), Option<u64>> {
+        let mut state = self.lock();
+        state.idle_announced = false;
+        let Some(since) = state.idle_since.filter(|_| state.reserved_messages == 0) else {
+            return Err(None);
+        };
+        let due = since + self.policy.idle_ms;
+        if due > now.mono {
+            state.idle_announced = true;
+            return Err(Some(due));
+        }
+        state.retired = true;
+        Ok(())
+    }
+
+    /// Retires the queue whatever is in it; how many messages went with it.
+    pub fn retire(&self) -> usize {
+        let mut state = self.lock();
+        if state.retired {
+            return 0;
+        }
+        state.retired = true;
+        let dropped = state.messages;
+        let kept = std::mem::take(&mut *state);
+        state.retired = true;
+        self.journal.write(Record::Remove { queue: &self.name }, None);
+        drop(state);
+        for sender in kept.waiting {
+            sender.nudge();
+        }
+        dropped
+    }
+
+    /// Whether `messages` of `octets` fit. An empty queue takes one message of any legal size.
+    fn room(&self, state: &State, messages: usize, octets: usize) -> Result<(), Full> {
+        let (held, held_octets) = (
+            state.messages + state.reserved_messages,
+            state.octets + state.reserved_octets,
+        );
+        let fits = held + messages <= self.policy.messages && held_octets + octets <= self.policy.bytes;
+        if fits || (held == 0 && messages <= 1) {
+            return Ok(());
+        }
+        Err(Full {
+            messages: (held, self.policy.messages),
+            bytes: (held_octets, self.policy.bytes),
+            verdict: self.policy.full,
+        })
+    }
+
+    fn append(&self, state: &mut State, message: &Arc<Message>, batch: Option<u64>) {
+        let seq = state.next_seq;
+        state.next_seq += 1;
+        state.messages += 1;
+        state.octets += message.size();
+        state.idle_since = None;
+        if message.properties().persistent {
+            self.journal.write(
+                Record::Append {
+                    queue: &self.name,
+                    seq,
+                    message,
+                },
+                batch,
+            );
+        }
+        state.ready.push(seq, Arc::clone(message));
+    }
+
+    /// Takes an entry out of the count: it has left the queue for good.
+    fn remove(&self, state: &mut State, entry: &Entry, batch: Option<u64>) {
+        state.uncount(entry);
+        if entry.message.properties().persistent {
+            self.journal.write(
+                Record::Settle {
+                    queue: &self.name,
+                    seq: entry.seq,
+                },
+                batch,
+            );
+        }
+    }
+
+    /// Hands out what can be handed out, to each consumer in turn.
+    fn dispatch(&self, state: &mut State, counters: &Counters, now: Now) {
+        while !state.ready.is_empty() {
+            let Some(id) = state.available.front().copied() else {
+                return;
+            };
+            let Some(consumer) = state.consumers.get_mut(&id) else {
+                state.available.pop_front();
+                continue;
+            };
+            if !consumer.wants() {
+                consumer.standing = false;
+                state.available.pop_front();
+                continue;
+            }
+            let Some(entry) = state.ready.pop() else { return };
+            if entry.message.is_expired(now.unix_ms) {
+                counters.dropped_expired.one();
+                self.remove(state, &entry, None);
+                continue;
+            }
+            let delivery = Delivery {
+                message: Arc::clone(&entry.message),
+                tag: consumer.ledger.next_tag(),
+                attempts: entry.attempts,
+            };
+            match consumer.outbound.offer(consumer.lane, delivery) {
+                Offered::Taken | Offered::Displaced(_) => {
+                    consumer.ledger.add(entry);
+                    state.available.rotate_left(1);
+                }
+                Offered::Full => {
+                    consumer.standing = false;
+                    state.available.pop_front();
+                    state.ready.put_back(entry);
+                }
+                Offered::Gone => {
+                    consumer.active = false;
+                    consumer.standing = false;
+                    state.available.pop_front();
+                    state.ready.put_back(entry);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one private place that three public ones share
+    fn settle_all(
+        &self,
+        state: &mut State,
+        id: u32,
+        tags: &[u64],
+        settle: Settle,
+        batch: Option<u64>,
+        counters: &Counters,
+        now: Now,
+    ) -> Effects {
+        let mut dead = Vec::new();
+        for tag in tags {
+            let Some(entry) = state.consumers.get_mut(&id).and_then(|c| c.ledger.take(*tag)) else {
+                continue;
+            };
+            match settle {
+                Settle::Ack => {
+                    self.remove(state, &entry, batch);
+                    counters.settled.one();
+                }
+                Settle::Nack { requeue: true } => self.give_back(state, entry, &mut dead, counters),
+                Settle::Nack { requeue: false } => {
+                    state.uncount(&entry);
+                    let entry = Entry {
+                        attempts: entry.attempts + 1,
+                        ..entry
+                    };
+                    dead.push(Dead {
+                        entry,
+                        reason: "rejected",
+                    });
+                }
+            }
+        }
+        if state
+            .consumers
+            .get(&id)
+            .is_some_and(|c| !c.active && c.ledger.is_empty())
+        {
+            state.consumers.remove(&id);
+        }
+        state.stand(id);
+        self.dispatch(state, counters, now);
+        self.effects(state, dead, now)
+    }
+
+    /// A delivery failed: back to its place, or to the dead if that was the last try.
+    fn give_back(&self, state: &mut State, entry: Entry, dead: &mut Vec<Dead>, counters: &Counters) {
+        let entry = Entry {
+            attempts: entry.attempts + 1,
+            ..entry
+        };
+        if self.policy.delivery_limit > 0 && entry.attempts >= self.policy.delivery_limit {
+            state.uncount(&entry);
+            dead.push(Dead {
+                entry,
+                reason: "delivery-limit",
+            });
+            return;
+        }
+        counters.redelivered.one();
+        state.ready.put_back(entry);
+    }
+
+    fn effects(&self, state: &mut State, dead: Vec<Dead>, now: Now) -> Effects {
+        let mut effects = Effects {
+            dead,
+            ..Effects::default()
+        };
+        if let Some(at) = state.ready.next_expiry() {
+            if state.expiry_announced.is_none_or(|known| at < known) {
+                state.expiry_announced = Some(at);
+                effects.expire_at = Some(at);
+            }
+        }
+        if state.messages == 0 && state.consumers.is_empty() && self.policy.idle_ms > 0 {
+            if state.idle_since.is_none() {
+                state.idle_since = Some(now.mono);
+            }
+            effects.idle = !std::mem::replace(&mut state.idle_announced, true);
+        }
+        if !state.waiting.is_empty() && self.room(state, 1, 0).is_ok() {
+            state.call_waiting();
+        }
+        effects
+    }
+}
+
+impl State {
+    fn wait(&mut self, sender: &Arc<Outbound>) {
+        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, sender)) {
+            self.waiting.push(Arc::clone(sender));
+        }
+    }
+
+    fn unreserve(&mut self, messages: usize, octets: usize) {
+        self.reserved_messages = self.reserved_messages.saturating_sub(messages);
+        self.reserved_octets = self.reserved_octets.saturating_sub(octets);
+    }
+
+    fn call_waiting(&mut self) {
+        for sender in std::mem::take(&mut self.waiting) {
+            sender.nudge();
+        }
+    }
+
+    fn uncount(&mut self, entry: &Entry) {
+        self.messages -= 1;
+        self.octets -= entry.message.size();
+    }
+
+    /// Puts a consumer in the row, if it is not there and wants a message.
+    fn stand(&mut self, id: u32) {
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        if !consumer.standing && consumer.wants() {
+            consumer.standing = true;
+            self.available.push_back(id);
+        }
+    }
+
+    fn take_up_to(&mut self, id: u32, tag: u64) -> Option<Entry> {
+        let ledger = &mut self.consumers.get_mut(&id)?.ledger;
+        let front = ledger.front().filter(|front| *front <= tag)?;
+        ledger.take(front)
+    }
+}
+
+impl Consumer {
+    /// Whether its credit allows a further message.
+    fn wants(&self) -> bool {
+        let (messages, octets) = self.ledger.used();
+        let credit = messages < self.prefetch.messages && (octets < self.prefetch.bytes || messages == 0);
+        self.active && credit && self.ledger.len() < self.unacknowledged
+    }
+}

@@ -1,0 +1,213 @@
+//! Back-pressure: a SEND or COMMIT that waits for room, and the frames behind it.
+//!
+//! Acknowledgements and heart-beats still count, because they make the room. Other frames wait in order, and when too
+//! many wait the connection stops reading.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::transaction::Transaction;
+use super::{Connected, Fault, Settings};
+use crate::broker::{Act, Limit, Message, Now, Route, Sent};
+use crate::stomp::{encode, Command, Frame, Headers, Line};
+
+/// Frames that may wait behind a blocked one.
+const DEFERRED_FRAMES: usize = 64;
+/// Their octets, and those of RECEIPTs that wait.
+const DEFERRED_OCTETS: usize = 64 << 10;
+
+/// What could not be done yet.
+#[derive(Debug)]
+pub enum Pending {
+    /// A SEND.
+    Send(Box<Route>, Arc<Message>),
+    /// The acts of a COMMIT.
+    Commit(Vec<Act>),
+}
+
+/// A session that waits for room.
+#[derive(Debug)]
+pub struct Blocked {
+    pending: Pending,
+    limit: Limit,
+    receipt: Option<String>,
+    since: u64,
+    retry_at: Option<u64>,
+    deferred: VecDeque<Deferred>,
+    octets: usize,
+}
+
+/// A frame on its own.
+#[derive(Debug)]
+struct Deferred {
+    command: Command,
+    lines: Vec<(String, String)>,
+    escaped: bool,
+    body: Vec<u8>,
+}
+
+impl Deferred {
+    fn of(frame: &Frame<'_>) -> Deferred {
+        let own = |line: &Line<'_>| (line.name.to_owned(), line.value.to_owned());
+        Deferred {
+            command: frame.command,
+            lines: frame.headers.lines().iter().map(own).collect(),
+            escaped: frame.headers.is_escaped(),
+            body: frame.body.to_vec(),
+        }
+    }
+
+    fn octets(&self) -> usize {
+        self.body.len() + self.lines.iter().map(|(n, v)| n.len() + v.len() + 64).sum::<usize>() + 64
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        let lines = self.lines.iter().map(|(name, value)| Line { name, value });
+        Frame {
+            command: self.command,
+            headers: Headers::new(lines, self.escaped),
+            body: &self.body,
+        }
+    }
+}
+
+impl Blocked {
+    fn is_full(&self) -> bool {
+        self.deferred.len() >= DEFERRED_FRAMES || self.octets >= DEFERRED_OCTETS
+    }
+
+    /// When it gives up, or asks again, in `Now::mono`.
+    pub fn due(&self, settings: &Settings) -> u64 {
+        let end = self.since + settings.blocked_ms;
+        self.retry_at.map_or(end, |at| at.min(end))
+    }
+
+    /// Whether it has waited for too long.
+    pub fn overdue(&self, settings: &Settings, now: Now) -> Option<Fault> {
+        if now.mono < self.since + settings.blocked_ms {
+            return None;
+        }
+        let mut fault = Fault::from(self.limit.clone());
+        let waited = now.mono - self.since;
+        fault
+            .detail
+            .push_str(&format!(" The frame waited {waited} ms (session.blocked_timeout)."));
+        fault.receipt.clone_from(&self.receipt);
+        Some(fault)
+    }
+
+    /// What it held for acknowledgement goes back.
+    pub fn abandon(self) {
+        if let Pending::Commit(acts) = self.pending {
+            Transaction {
+                acts,
+                ..Transaction::default()
+            }
+            .abort();
+        }
+    }
+}
+
+impl Connected {
+    pub(super) fn accepts_input(&self) -> bool {
+        self.leaving.is_none()
+            && self.receipts.octets() < DEFERRED_OCTETS
+            && self.blocked.as_ref().is_none_or(|blocked| !blocked.is_full())
+    }
+
+    /// Keeps a SEND or COMMIT that has to wait.
+    pub(super) fn block(&mut self, pending: Pending, limit: Limit, receipt: Option<&str>, now: Now) {
+        self.broker.counters().blocked.one();
+        if let Some(id) = receipt {
+            self.receipts.add_blocked(encode::receipt(id, self.version));
+        }
+        self.blocked = Some(Box::new(Blocked {
+            pending,
+            retry_at: retry_at(&limit, now),
+            limit,
+            receipt: receipt.map(str::to_owned),
+            since: now.mono,
+            deferred: VecDeque::new(),
+            octets: 0,
+        }));
+    }
+
+    /// Keeps a frame that came behind a blocked one; whether it was kept.
+    pub(super) fn defer(&mut self, frame: &Frame<'_>) -> bool {
+        let Some(blocked) = &mut self.blocked else { return false };
+        let acknowledges = matches!(frame.command, Command::Ack | Command::Nack);
+        if acknowledges && !frame.headers.has("transaction") {
+            return false;
+        }
+        let deferred = Deferred::of(frame);
+        blocked.octets += deferred.octets();
+        blocked.deferred.push_back(deferred);
+        true
+    }
+
+    /// Tries again what waits, then the frames behind it.
+    pub(super) fn unblock(&mut self, now: Now) -> Result<(), Fault> {
+        let Some(mut blocked) = self.blocked.take() else {
+            return Ok(());
+        };
+        let sent = match &blocked.pending {
+            Pending::Send(route, message) => self.broker.send(route, message, &self.outbound, now),
+            Pending::Commit(acts) => self.broker.commit(acts, &self.outbound, now),
+        };
+        match sent {
+            Sent::Blocked(limit) => {
+                blocked.retry_at = retry_at(&limit, now);
+                blocked.limit = limit;
+                self.blocked = Some(blocked);
+                return Ok(());
+            }
+            Sent::Refused(refused) => {
+                let receipt = blocked.receipt.take();
+                blocked.abandon();
+                return Err(Fault {
+                    receipt,
+                    ..Fault::from(refused)
+                });
+            }
+            Sent::Done(ticket) => {
+                if let Some(ticket) = &ticket {
+                    ticket.wait(&self.outbound);
+                }
+                self.receipts.unblock(ticket);
+            }
+        }
+        if let Pending::Commit(acts) = &blocked.pending {
+            self.committed(acts);
+        }
+        self.replay(blocked.deferred, now)
+    }
+
+    fn replay(&mut self, mut deferred: VecDeque<Deferred>, now: Now) -> Result<(), Fault> {
+        while let Some(next) = deferred.pop_front() {
+            let frame = next.frame();
+            let receipt = frame.headers.get("receipt");
+            self.receive(&frame, receipt.as_deref(), now).map_err(|fault| Fault {
+                receipt: fault.receipt.or(receipt.map(|r| r.into_owned())),
+                ..fault
+            })?;
+            if self.leaving.is_some() {
+                return Ok(());
+            }
+            if let Some(blocked) = &mut self.blocked {
+                // Blocked again: the rest waits behind it.
+                blocked.octets = deferred.iter().map(Deferred::octets).sum();
+                blocked.deferred = deferred;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A full queue calls its senders; memory has to be asked.
+fn retry_at(limit: &Limit, now: Now) -> Option<u64> {
+    match limit {
+        Limit::Memory(..) => Some(now.mono + super::MEMORY_RETRY_MS),
+        Limit::Queue(..) => None,
+    }
+}

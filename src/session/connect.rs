@@ -1,0 +1,129 @@
+//! CONNECT: from an opened connection to a session ("Connecting", "Protocol Negotiation", "Heart-beating").
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::receipts::Receipts;
+use super::{fault, Connected, Fault, Link, Session, State};
+use crate::broker::{Broker, Now};
+use crate::stomp::headers::unescape;
+use crate::stomp::heartbeat::{HeartBeat, Liveness, Tolerance};
+use crate::stomp::{encode, Command, Frame, Version};
+
+/// What CONNECTED's `server` header says.
+const SERVER: &str = concat!("Hoofbeat/", env!("CARGO_PKG_VERSION"));
+
+impl Session {
+    /// The first frame: it must be CONNECT, or STOMP.
+    pub(super) fn connect(&mut self, frame: &Frame<'_>, now: Now) -> Result<(), Fault> {
+        if !matches!(frame.command, Command::Connect | Command::Stomp) {
+            let detail = format!(
+                "{} came before CONNECT; the first frame must be CONNECT or STOMP.",
+                frame.command
+            );
+            return Err(Fault {
+                receipt: frame.headers.get("receipt").map(Cow::into_owned),
+                ..Fault::new(fault::NOT_CONNECTED, detail)
+            });
+        }
+        let version = negotiate(frame)?;
+        let broker = self.host(frame, version)?;
+        let client = match self.field(frame, "heart-beat", version) {
+            Some(value) => HeartBeat::parse(&value).ok_or_else(|| {
+                Fault::bad_header("heart-beat", &value, "two numbers of milliseconds, such as 10000,10000")
+            })?,
+            None => HeartBeat::default(),
+        };
+        let server = match version {
+            // 1.0 knows no heart-beats.
+            Version::V1_0 => HeartBeat::default(),
+            Version::V1_1 | Version::V1_2 => HeartBeat {
+                send: self.settings.heart_beat_send_ms,
+                receive: self.settings.heart_beat_receive_ms,
+            },
+        };
+        let session = format!("{:032x}", self.id);
+        let login = self.field(frame, "login", version).filter(|login| !login.is_empty());
+        let heart_beat = server.to_string();
+        let mut headers = vec![
+            ("version", version.as_str()),
+            ("heart-beat", heart_beat.as_str()),
+            ("session", session.as_str()),
+            ("server", SERVER),
+        ];
+        if let Some(login) = &login {
+            headers.push(("user-name", login));
+        }
+        self.outbound.control(encode::connected(&headers));
+        self.agreed = Some((version, self.settings.connected, self.settings.strict));
+        self.state = State::Connected(Box::new(Connected {
+            version,
+            number: broker.enter(),
+            token: broker.token(self.id).into(),
+            liveness: Liveness::agree(client, server, self.tolerance(), now.mono),
+            broker,
+            settings: Arc::clone(&self.settings),
+            link: self.link,
+            outbound: Arc::clone(&self.outbound),
+            subscriptions: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            used: (BTreeSet::new(), VecDeque::new()),
+            next_serial: 0,
+            transactions: BTreeMap::new(),
+            owned: Vec::new(),
+            receipts: Receipts::default(),
+            blocked: None,
+            marks: VecDeque::new(),
+            leaving: None,
+        }));
+        Ok(())
+    }
+
+    /// A header of CONNECT: taken as it stands but for a 1.0 client, whose blanks are not meant.
+    fn field<'a>(&self, frame: &Frame<'a>, name: &str, version: Version) -> Option<Cow<'a, str>> {
+        let value = frame.headers.get(name)?;
+        if version == Version::V1_0 {
+            return Some(Cow::Owned(value.trim().to_owned()));
+        }
+        match self.settings.unescape_connect {
+            true => Some(Cow::Owned(unescape(&value).into_owned())),
+            false => Some(value),
+        }
+    }
+
+    fn host(&self, frame: &Frame<'_>, version: Version) -> Result<Arc<Broker>, Fault> {
+        let Some(name) = self.field(frame, "host", version) else {
+            return Ok(Arc::clone(&self.hosts.default));
+        };
+        match self.hosts.named.get(name.as_ref()) {
+            Some(broker) => Ok(Arc::clone(broker)),
+            None if self.settings.strict_host => Err(Fault::new(
+                fault::UNKNOWN_HOST,
+                format!("The header \"host\" is \"{name}\", which is no configured virtual host ([hosts]; session.strict_host)."),
+            )),
+            // stomp.py and go-stomp send the peer's address here.
+            None => Ok(Arc::clone(&self.hosts.default)),
+        }
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            permille: self.settings.heart_beat_tolerance_permille,
+            extra_ms: self.settings.heart_beat_extra_ms,
+            probe_ms: self.settings.probe_ms,
+            idle_probe_ms: self.settings.idle_probe_ms,
+            can_probe: self.link != Link::Tcp,
+        }
+    }
+}
+
+fn negotiate(frame: &Frame<'_>) -> Result<Version, Fault> {
+    let accepted = frame.headers.get("accept-version");
+    Version::negotiate(accepted.as_deref()).ok_or_else(|| {
+        let list = accepted.unwrap_or_default();
+        let supported = Version::SUPPORTED;
+        let detail = format!("The header \"accept-version\" is \"{list}\"; this server speaks {supported}.");
+        Fault::new(fault::UNSUPPORTED_VERSION, detail).about("version", supported)
+    })
+}

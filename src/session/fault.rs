@@ -1,0 +1,273 @@
+//! Every way a client can be wrong, in one table, and the ERROR frame that says so.
+
+use crate::broker::queue::Full;
+use crate::broker::{Limit, Refused};
+use crate::stomp::{encode, Command, DecodeError, DecodeErrorKind, Version};
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The ERROR's `code` header: stable, for programs.
+    pub code: &'static str,
+    /// Its `message` header: stable, for people.
+    pub message: &'static str,
+    /// The WebSocket close code that follows.
+    pub close: u16,
+}
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = ($code:literal, $message:literal, $close:literal);)*) => {
+        $($(#[$doc])* pub const $name: Kind = Kind { code: $code, message: $message, close: $close };)*
+        /// The whole table.
+        pub const TABLE: &[Kind] = &[$($name),*];
+    };
+}
+
+faults! {
+    /// The bytes are not a frame.
+    BAD_FRAME = ("bad-frame", "Malformed frame", 1002);
+    /// `content-length` is no number of octets, or not that of the body.
+    BAD_CONTENT_LENGTH = ("bad-content-length", "Wrong content-length", 1002);
+    /// A backslash that begins no escape sequence of the version.
+    BAD_ESCAPE = ("bad-escape", "Undefined escape sequence", 1002);
+    /// A body on a frame that has none.
+    BODY_NOT_ALLOWED = ("body-not-allowed", "Frame must not have a body", 1002);
+    /// A frame larger than the limit.
+    FRAME_TOO_LARGE = ("frame-too-large", "Frame too large", 1009);
+    /// A header line, their number or all of them over a limit.
+    HEADERS_TOO_LARGE = ("headers-too-large", "Headers too large", 1009);
+    /// No such command, or one that only servers send.
+    UNKNOWN_COMMAND = ("unknown-command", "Unknown command", 1002);
+    /// A frame before CONNECT.
+    NOT_CONNECTED = ("not-connected", "Not connected", 1002);
+    /// A second CONNECT.
+    ALREADY_CONNECTED = ("already-connected", "Already connected", 1002);
+    /// No CONNECT in time.
+    CONNECT_TIMEOUT = ("connect-timeout", "No CONNECT in time", 1008);
+    /// No common version.
+    UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
+    /// A virtual host that is not configured, where that is asked for.
+    UNKNOWN_HOST = ("unknown-host", "Unknown virtual host", 1008);
+    /// A header that the frame must have is not there.
+    MISSING_HEADER = ("missing-header", "Missing header", 1002);
+    /// A header's value cannot be read.
+    BAD_HEADER = ("bad-header", "Bad header value", 1002);
+    /// A destination that none of the forms fits.
+    BAD_DESTINATION = ("bad-destination", "Bad destination", 1002);
+    /// Something that would change delivery and is not served.
+    UNSUPPORTED = ("unsupported", "Not supported", 1002);
+    /// The destination belongs to another session.
+    NOT_OWNER = ("not-owner", "Destination belongs to another session", 1008);
+    /// The queue exists with other options.
+    OTHER_OPTIONS = ("other-options", "Queue exists with other options", 1002);
+    /// A live subscription has the id.
+    DUPLICATE_SUBSCRIPTION = ("duplicate-subscription", "Duplicate subscription id", 1002);
+    /// No subscription has the id.
+    UNKNOWN_SUBSCRIPTION = ("unknown-subscription", "Unknown subscription id", 1002);
+    /// More subscriptions than a connection may have.
+    TOO_MANY_SUBSCRIPTIONS = ("too-many-subscriptions", "Too many subscriptions", 1008);
+    /// More destinations than the broker may have.
+    TOO_MANY_DESTINATIONS = ("too-many-destinations", "Too many destinations", 1008);
+    /// ACK or NACK of a message that was never delivered.
+    UNKNOWN_ACK = ("unknown-ack", "Unknown message to acknowledge", 1002);
+    /// The transaction is open.
+    DUPLICATE_TRANSACTION = ("duplicate-transaction", "Transaction already begun", 1002);
+    /// The transaction is not open.
+    UNKNOWN_TRANSACTION = ("unknown-transaction", "Unknown transaction", 1002);
+    /// More open transactions than a connection may have.
+    TOO_MANY_TRANSACTIONS = ("too-many-transactions", "Too many transactions", 1008);
+    /// A transaction over its limit of frames or octets.
+    TRANSACTION_TOO_LARGE = ("transaction-too-large", "Transaction too large", 1008);
+    /// A transaction open for too long.
+    TRANSACTION_TIMEOUT = ("transaction-timeout", "Transaction open for too long", 1008);
+    /// The queue is full and stayed so.
+    QUEUE_FULL = ("queue-full", "Queue full", 1008);
+    /// The broker holds as much as it may and went on doing so.
+    MEMORY_FULL = ("memory-full", "Broker out of room", 1008);
+    /// The client does not read what it subscribed to.
+    SLOW_CONSUMER = ("slow-consumer", "Slow consumer", 1008);
+    /// The client was silent for too long.
+    SILENT = ("silent", "No heart-beat", 1002);
+    /// The server stops.
+    SHUTDOWN = ("shutdown", "Server stops", 1001);
+    /// A persistent message could not be stored.
+    NOT_STORED = ("not-stored", "Message not stored", 1011);
+}
+
+/// One fault of a client: a line of the table and what was wrong this time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The line of the table.
+    pub kind: Kind,
+    /// Names the header, the value, the limit and the option.
+    pub detail: String,
+    /// The `receipt` of the frame at fault.
+    pub receipt: Option<String>,
+    /// Further headers: `destination`, `subscription`, `version`.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Fault {
+    /// A fault without particulars of a frame.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Fault {
+        Fault {
+            kind,
+            detail: detail.into(),
+            receipt: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// With a header that says what it is about.
+    pub fn about(mut self, name: &'static str, value: impl Into<String>) -> Fault {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The header `name` is not there.
+    pub fn missing(command: Command, name: &str) -> Fault {
+        let detail = format!("{command} needs the header \"{name}\", which is not there.");
+        Fault::new(MISSING_HEADER, detail)
+    }
+
+    /// The header `name` has a value that is not among what is `allowed`.
+    pub fn bad_header(name: &str, value: &str, allowed: &str) -> Fault {
+        Fault::new(
+            BAD_HEADER,
+            format!("The header \"{name}\" is \"{value}\"; allowed is {allowed}."),
+        )
+    }
+
+    /// The header `name` asks for what is not served.
+    pub fn unsupported(name: &str, value: &str) -> Fault {
+        let detail = format!(
+            "The header \"{name}:{value}\" would change delivery and is not supported; it is refused rather than ignored."
+        );
+        Fault::new(UNSUPPORTED, detail)
+    }
+
+    /// The ERROR frame for a client of `version`.
+    pub fn frame(&self, version: Version) -> Vec<u8> {
+        let mut headers = vec![("message", self.kind.message), ("code", self.kind.code)];
+        if let Some(receipt) = &self.receipt {
+            headers.push(("receipt-id", receipt));
+        }
+        headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        encode::error(&headers, &self.detail, version)
+    }
+}
+
+impl From<Limit> for Fault {
+    fn from(limit: Limit) -> Self {
+        match limit {
+            Limit::Memory(held, most) => Fault::new(
+                MEMORY_FULL,
+                format!("All messages together hold {held} octets; the limit is {most} (limits.memory). Consumers must take some first."),
+            ),
+            Limit::Queue(name, full) => queue_full(&name, full),
+        }
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full(name, full) => queue_full(&name, full),
+            Refused::TooManyDestinations(most) => Fault::new(
+                TOO_MANY_DESTINATIONS,
+                format!("There are {most} destinations, which is the limit (limits.destinations)."),
+            ),
+            Refused::NotOwner(name) => Fault::new(
+                NOT_OWNER,
+                format!("\"{name}\" is private to another session or already in use; only its owner may subscribe to it."),
+            ),
+            Refused::OtherOptions(name) => Fault::new(
+                OTHER_OPTIONS,
+                format!(
+                    "The queue \"{name}\" exists with other x-message-ttl, x-max-length, x-max-length-bytes, x-expires, \
+                     x-dead-letter-routing-key or auto-delete than this frame asks for; leave them out or use its own."
+                ),
+            ),
+        }
+    }
+}
+
+fn queue_full(name: &str, full: Full) -> Fault {
+    let ((messages, most), (octets, most_octets)) = (full.messages, full.bytes);
+    let detail = format!(
+        "The queue \"{name}\" holds {messages} messages of at most {most} (queue.messages) and {octets} octets of at most \
+         {most_octets} (queue.size); what a full queue does is queue.full."
+    );
+    Fault::new(QUEUE_FULL, detail).about("destination", name)
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        use DecodeErrorKind as Bad;
+        let (kind, option) = match &error.kind {
+            Bad::UnknownCommand { .. } => (UNKNOWN_COMMAND, ""),
+            Bad::HeadTooLong { .. } => (HEADERS_TOO_LARGE, " (limits.head)"),
+            Bad::HeaderLineTooLong { .. } => (HEADERS_TOO_LARGE, " (limits.header_line)"),
+            Bad::TooManyHeaders { .. } => (HEADERS_TOO_LARGE, " (limits.header_lines)"),
+            Bad::FrameTooLarge { .. } => (
+                FRAME_TOO_LARGE,
+                " (limits.frame, before CONNECT limits.frame_before_connect)",
+            ),
+            Bad::BadEscape { .. } => (BAD_ESCAPE, ""),
+            Bad::BadContentLength { .. } | Bad::NoNulAfterBody { .. } => (BAD_CONTENT_LENGTH, ""),
+            Bad::BodyNotAllowed => (BODY_NOT_ALLOWED, ""),
+            Bad::NotACommand { .. }
+            | Bad::CommandTooLong { .. }
+            | Bad::NulInHead { .. }
+            | Bad::NotUtf8 { .. }
+            | Bad::NoColon { .. }
+            | Bad::NoHeaderName { .. }
+            | Bad::StrayCarriageReturn { .. } => (BAD_FRAME, ""),
+        };
+        let culprit = error.command.map(|c| format!("{c}: ")).unwrap_or_default();
+        Fault {
+            receipt: error.receipt,
+            ..Fault::new(kind, format!("{culprit}{}{option}.", error.kind))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_messages_are_unique_and_plain() {
+        for (index, kind) in TABLE.iter().enumerate() {
+            let others = TABLE.iter().skip(index + 1);
+            assert!(
+                others.clone().all(|o| o.code != kind.code && o.message != kind.message),
+                "{kind:?}"
+            );
+            assert!(
+                kind.code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{kind:?}"
+            );
+            assert!(
+                !kind.message.contains([':', '\\', '\n']),
+                "{kind:?} reads the same in every version"
+            );
+            assert!((1000..=1011).contains(&kind.close), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn row_124_an_error_names_the_receipt_and_what_it_is_about() {
+        let fault = Fault {
+            receipt: Some("r:1".into()),
+            ..Fault::missing(Command::Send, "destination").about("subscription", "0")
+        };
+        let text = String::from_utf8_lossy(&fault.frame(Version::V1_2)).into_owned();
+        let head = "ERROR\nmessage:Missing header\ncode:missing-header\nreceipt-id:r\\c1\nsubscription:0\ncontent-type:text/plain\ncontent-length:";
+        assert!(text.starts_with(head), "{text}");
+        assert!(
+            text.ends_with("SEND needs the header \"destination\", which is not there.\0"),
+            "{text}"
+        );
+    }
+}

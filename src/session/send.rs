@@ -1,0 +1,314 @@
+//! SEND, BEGIN, COMMIT, ABORT ("SEND", "BEGIN", "COMMIT", "ABORT").
+
+use std::borrow::Cow;
+
+use super::blocked::Pending;
+use super::transaction::Transaction;
+use super::{fault, Connected, Fault};
+use crate::broker::queue::Options;
+use crate::broker::settings::Kind;
+use crate::broker::{destination, Act, Draft, Now, Properties, Route, Sent};
+use crate::stomp::headers::unescape;
+use crate::stomp::{Command, Frame, Headers};
+
+/// Headers that ask for something that is not served.
+const UNSUPPORTED: [&str; 8] = [
+    "AMQ_SCHEDULED_DELAY",
+    "AMQ_SCHEDULED_TIME",
+    "AMQ_SCHEDULED_PERIOD",
+    "AMQ_SCHEDULED_REPEAT",
+    "AMQ_SCHEDULED_CRON",
+    "x-delay",
+    "JMSXGroupID",
+    "transformation",
+];
+
+/// What a SEND's headers ask for, found in one pass.
+#[derive(Debug, Default)]
+struct Asked<'a> {
+    destination: Option<Cow<'a, str>>,
+    transaction: Option<Cow<'a, str>>,
+    reply_to: Option<Cow<'a, str>>,
+    /// Some header may describe the queue.
+    options: bool,
+    /// Spring resolved a user's destination to this queue; if it is gone, so is the user's session.
+    for_user: bool,
+    properties: Properties,
+}
+
+impl<'a> Asked<'a> {
+    fn read(headers: &Headers<'a>, now: Now) -> Result<Asked<'a>, Fault> {
+        let mut asked = Asked::default();
+        let mut priority = None;
+        let (mut persistent, mut expires) = (None, None);
+        let plain = |text: &'a str| match headers.is_escaped() {
+            true => unescape(text),
+            false => Cow::Borrowed(text),
+        };
+        for line in headers.lines() {
+            let name = plain(line.name);
+            let value = || plain(line.value);
+            match name.as_ref() {
+                "destination" => asked.destination.get_or_insert_with(value),
+                "transaction" => asked.transaction.get_or_insert_with(value),
+                "reply-to" => asked.reply_to.get_or_insert_with(value),
+                "persistent" => persistent.get_or_insert_with(value),
+                "priority" => priority.get_or_insert_with(value),
+                "expires" | "expiration" | "ttl" => {
+                    if let Some(at) = expiry(&name, &value(), now)? {
+                        expires = Some(expires.map_or(at, |known: u64| known.min(at)));
+                    }
+                    continue;
+                }
+                "simpOrigDestination" => {
+                    asked.for_user = true;
+                    continue;
+                }
+                "auto-delete" => {
+                    asked.options = true;
+                    continue;
+                }
+                other => {
+                    asked.options |= other.starts_with("x-");
+                    if UNSUPPORTED.contains(&other) {
+                        return Err(Fault::unsupported(other, &value()));
+                    }
+                    continue;
+                }
+            };
+        }
+        asked.properties = Properties {
+            priority: priority.map_or(Ok(4), |value| read_priority(&value))?,
+            expires,
+            persistent: persistent.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        };
+        Ok(asked)
+    }
+}
+
+fn read_priority(value: &str) -> Result<u8, Fault> {
+    match value.trim().parse::<u32>() {
+        // RabbitMQ's users send up to 255; there are ten.
+        Ok(number) => Ok(number.min(9) as u8),
+        Err(_) => Err(Fault::bad_header("priority", value, "0 to 9")),
+    }
+}
+
+/// When a message expires by one of the three dialects, in milliseconds since 1970. 0 means never in `expires` and
+/// `ttl` (ActiveMQ), at once in `expiration` (RabbitMQ).
+fn expiry(name: &str, value: &str, now: Now) -> Result<Option<u64>, Fault> {
+    let Ok(number) = value.trim().parse::<u64>() else {
+        return Err(Fault::bad_header(name, value, "a number of milliseconds"));
+    };
+    Ok(match name {
+        "expires" => (number > 0).then_some(number),
+        "ttl" => (number > 0).then(|| now.unix_ms.saturating_add(number)),
+        _ => Some(now.unix_ms.saturating_add(number)),
+    })
+}
+
+impl Connected {
+    pub(super) fn send(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
+        let asked = Asked::read(&frame.headers, now)?;
+        let name = asked
+            .destination
+            .as_deref()
+            .ok_or_else(|| Fault::missing(Command::Send, "destination"))?;
+        let route = self.route(name, &asked, &frame.headers)?;
+        let address = match asked
+            .reply_to
+            .as_deref()
+            .and_then(|to| self.names().reply_address(to).map(|a| (to, a)))
+        {
+            Some((to, address)) => {
+                if address.kind == Kind::Queue {
+                    self.await_replies(to, &address, now)?;
+                }
+                Some(address.name)
+            }
+            None => None,
+        };
+        let message = self.broker.message(Draft {
+            destination: name,
+            headers: &frame.headers,
+            reply_to: address.as_deref(),
+            added: &[],
+            body: frame.body,
+            version: self.version,
+            properties: asked.properties,
+            publisher: self.number,
+        });
+        if let Some(id) = &asked.transaction {
+            let size = message.size();
+            self.buffer(Command::Send, id, Act::Send(Box::new(route), message), size)?;
+            self.receipt(receipt, None);
+            return Ok(());
+        }
+        match self.broker.send(&route, &message, &self.outbound, now) {
+            Sent::Done(ticket) => {
+                if let Some(ticket) = &ticket {
+                    ticket.wait(&self.outbound);
+                }
+                self.receipt(receipt, ticket);
+                Ok(())
+            }
+            Sent::Blocked(limit) => {
+                self.block(Pending::Send(Box::new(route), message), limit, receipt, now);
+                Ok(())
+            }
+            Sent::Refused(refused) => Err(Fault::from(refused)),
+        }
+    }
+
+    fn route(&self, name: &str, asked: &Asked<'_>, headers: &Headers<'_>) -> Result<Route, Fault> {
+        let to = self.names().target(name).map_err(|why| self.unnamed(name, why))?;
+        let mine = to.reply && self.owns(&to.name);
+        Ok(Route {
+            create: if to.reply { mine } else { !asked.for_user },
+            owner: mine.then_some(self.number),
+            options: match asked.options && to.kind == Kind::Queue {
+                true => super::subscribe::options(headers)?,
+                false => Options::default(),
+            },
+            to,
+        })
+    }
+
+    /// Adds an act to an open transaction, within its limits.
+    pub(super) fn buffer(&mut self, command: Command, id: &str, act: Act, octets: usize) -> Result<(), Fault> {
+        let transaction = self.transactions.get_mut(id).ok_or_else(|| unknown(command, id))?;
+        let (frames, held) = (transaction.acts.len() + 1, transaction.octets + octets);
+        transaction.acts.push(act);
+        transaction.octets = held;
+        let settings = &self.settings;
+        if frames > settings.transaction_frames || held > settings.transaction_bytes {
+            return Err(Fault::new(
+                fault::TRANSACTION_TOO_LARGE,
+                format!(
+                    "The transaction \"{id}\" has {frames} frames and {held} octets; the limits are {} \
+                     (limits.transaction_frames) and {} (limits.transaction_size).",
+                    settings.transaction_frames, settings.transaction_bytes
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
+        let id = transaction_id(frame)?;
+        if self.transactions.contains_key(id.as_ref()) {
+            let detail = format!("The transaction \"{id}\" is open; COMMIT or ABORT it before it is begun again.");
+            return Err(Fault::new(fault::DUPLICATE_TRANSACTION, detail));
+        }
+        let limit = self.settings.transactions;
+        if self.transactions.len() >= limit {
+            let detail =
+                format!("{limit} transactions are open, which is the limit of a connection (limits.transactions).");
+            return Err(Fault::new(fault::TOO_MANY_TRANSACTIONS, detail));
+        }
+        let transaction = Transaction {
+            since: now.mono,
+            ..Transaction::default()
+        };
+        self.transactions.insert(id.into_owned(), transaction);
+        self.broker.count_transactions(1, 0);
+        self.receipt(receipt, None);
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
+        let id = transaction_id(frame)?;
+        let Some(transaction) = self.transactions.remove(id.as_ref()) else {
+            return Err(unknown(Command::Commit, &id));
+        };
+        self.broker.count_transactions(0, 1);
+        let acts = transaction.acts;
+        match self.broker.commit(&acts, &self.outbound, now) {
+            Sent::Done(ticket) => {
+                self.committed(&acts);
+                if let Some(ticket) = &ticket {
+                    ticket.wait(&self.outbound);
+                }
+                self.receipt(receipt, ticket);
+                Ok(())
+            }
+            Sent::Blocked(limit) => {
+                self.block(Pending::Commit(acts), limit, receipt, now);
+                Ok(())
+            }
+            Sent::Refused(refused) => {
+                Transaction {
+                    acts,
+                    ..Transaction::default()
+                }
+                .abort();
+                Err(Fault::from(refused))
+            }
+        }
+    }
+
+    /// Lets go of unsubscribed subscriptions whose last messages a COMMIT has settled.
+    pub(super) fn committed(&mut self, acts: &[Act]) {
+        if acts.iter().any(|act| matches!(act, Act::Settle(..))) {
+            self.forget_settled();
+        }
+    }
+
+    pub(super) fn abort(&mut self, frame: &Frame<'_>, receipt: Option<&str>) -> Result<(), Fault> {
+        let id = transaction_id(frame)?;
+        let Some(transaction) = self.transactions.remove(id.as_ref()) else {
+            return Err(unknown(Command::Abort, &id));
+        };
+        transaction.abort();
+        self.broker.count_transactions(0, 1);
+        self.broker.counters().aborted.one();
+        self.receipt(receipt, None);
+        Ok(())
+    }
+
+    /// The ERROR for a name that is no destination.
+    pub(super) fn unnamed(&self, name: &str, why: destination::Unnamed) -> Fault {
+        use destination::Unnamed;
+        let limit = self.broker.settings().destination_bytes;
+        let forms = destination::FORMS;
+        let (kind, detail) = match why {
+            Unnamed::TooLong(length) => (
+                fault::BAD_DESTINATION,
+                format!("The header \"destination\" has {length} octets; the limit is {limit} (limits.destination_name)."),
+            ),
+            Unnamed::Unknown => (
+                fault::BAD_DESTINATION,
+                format!("The header \"destination\" is \"{name}\", which no form fits. The forms: {forms}."),
+            ),
+            Unnamed::Empty => (
+                fault::BAD_DESTINATION,
+                format!("The header \"destination\" is \"{name}\", which lacks a name. The forms: {forms}."),
+            ),
+            Unnamed::Wildcard => (
+                fault::BAD_DESTINATION,
+                format!(
+                    "The header \"destination\" is \"{name}\"; wildcards (*, #, **, > as a whole segment) are for SUBSCRIBE to topics only."
+                ),
+            ),
+            Unnamed::TooManyWildcards => (
+                fault::BAD_DESTINATION,
+                format!("The header \"destination\" is \"{name}\"; a pattern may hold three of #, ** and >."),
+            ),
+            Unnamed::Unsupported(what) => {
+                (fault::UNSUPPORTED, format!("The header \"destination\" is \"{name}\"; {what} are not supported yet."))
+            }
+        };
+        let shown = if name.len() > limit { "" } else { name };
+        Fault::new(kind, detail).about("destination", shown)
+    }
+}
+
+fn transaction_id<'a>(frame: &Frame<'a>) -> Result<Cow<'a, str>, Fault> {
+    let id = frame.headers.get("transaction");
+    id.ok_or_else(|| Fault::missing(frame.command, "transaction"))
+}
+
+pub(super) fn unknown(command: Command, id: &str) -> Fault {
+    let detail = format!("{command} names the transaction \"{id}\", which is not open on this connection.");
+    Fault::new(fault::UNKNOWN_TRANSACTION, detail)
+}

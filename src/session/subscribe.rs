@@ -1,0 +1,351 @@
+//! SUBSCRIBE and UNSUBSCRIBE ("SUBSCRIBE", "UNSUBSCRIBE"), and reply addresses.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{fault, Connected, Fault, Held, Link};
+use crate::broker::outbound::LaneHead;
+use crate::broker::queue::Options;
+use crate::broker::settings::Kind;
+use crate::broker::subscription::Feed;
+use crate::broker::{AckMode, Destination, Names, Now, Selection, Subscribe};
+use crate::stomp::headers::escape_into;
+use crate::stomp::{Command, Frame, Headers, Version};
+
+/// Headers that ask for something that is not served, whatever their value.
+const UNSUPPORTED: [&str; 11] = [
+    "selector",
+    "activemq.subscriptionName",
+    "activemq.subcriptionName",
+    "durable-subscription-name",
+    "durable-subscriber-name",
+    "x-queue-name",
+    "x-stream-offset",
+    "x-stream-filter",
+    "x-priority",
+    "activemq.priority",
+    "transformation",
+];
+
+/// Headers that ask for something that is not served when they are `true`.
+const UNSUPPORTED_IF_TRUE: [&str; 4] = ["browser", "activemq.exclusive", "activemq.retroactive", "include-seq"];
+
+impl Connected {
+    pub(super) fn subscribe(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
+        let headers = &frame.headers;
+        let name = headers
+            .get("destination")
+            .ok_or_else(|| Fault::missing(Command::Subscribe, "destination"))?;
+        let id = self.subscription_id(headers, &name)?;
+        let about = |fault: Fault| fault.about("subscription", id.clone().unwrap_or_default());
+        let selection = self
+            .names()
+            .selection(&name)
+            .map_err(|why| about(self.unnamed(&name, why)))?;
+        let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);
+        check_supported(headers, queue).map_err(|fault| about(fault).about("destination", name.clone()))?;
+        let exclusive = match &selection {
+            Selection::One(one) if one.reply => {
+                let mine = self.owns(&one.name);
+                if !mine {
+                    let detail = format!(
+                        "\"{name}\" is the reply address of another session; only its owner may subscribe to it."
+                    );
+                    return Err(about(Fault::new(fault::NOT_OWNER, detail)).about("destination", name));
+                }
+                true
+            }
+            // Spring's relay makes one queue for each session of a user; it is nobody else's and goes with it.
+            Selection::One(one) => {
+                one.kind == Kind::Queue && (is_true(headers, "exclusive") || headers.has("simpOrigDestination"))
+            }
+            Selection::Pattern(_) => false,
+        };
+        if let Selection::One(one) = &selection {
+            self.replace_reply_subscription(one, now);
+        }
+        let ask = Subscribe {
+            session: self.number,
+            serial: self.next_serial,
+            mode: ack_mode(headers)?,
+            prefetch: prefetch(headers)?,
+            no_local: is_true(headers, "no-local") || is_true(headers, "activemq.noLocal"),
+            exclusive,
+            options: if queue { options(headers)? } else { Options::default() },
+            head: self.lane_head(id.as_deref(), ack_mode(headers)?),
+            selection,
+        };
+        let key = id.clone().unwrap_or_else(|| nameless(&name));
+        self.add_subscription(key, ask, now)
+            .map_err(|fault| about(fault).about("destination", name))?;
+        self.receipt(receipt, None);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
+        let id = match (frame.headers.get("id"), frame.headers.get("destination")) {
+            (Some(id), _) => id.into_owned(),
+            (None, Some(destination)) if self.version == Version::V1_0 => nameless(&destination),
+            (None, _) => return Err(Fault::missing(Command::Unsubscribe, "id")),
+        };
+        if let Some(serial) = self.ids.remove(&id) {
+            self.end_subscription(serial, now);
+        } else if !self.used.0.contains(&id) {
+            let detail = format!("UNSUBSCRIBE names the id \"{id}\", which no subscription of this connection has.");
+            return Err(Fault::new(fault::UNKNOWN_SUBSCRIPTION, detail).about("subscription", id));
+        }
+        self.receipt(receipt, None);
+        Ok(())
+    }
+
+    /// What `reply-to:/temp-queue/x` means on its own: replies come under the id `/temp-queue/x`.
+    pub(super) fn await_replies(&mut self, name: &str, address: &Destination, now: Now) -> Result<(), Fault> {
+        let waits = self
+            .subscriptions
+            .values()
+            .any(|held| held.live && held.is_fed_by(&address.name));
+        if waits || self.ids.contains_key(name) {
+            return Ok(());
+        }
+        let ask = Subscribe {
+            selection: Selection::One(address.clone()),
+            session: self.number,
+            serial: self.next_serial,
+            mode: AckMode::Auto,
+            prefetch: None,
+            no_local: false,
+            exclusive: true,
+            options: Options::default(),
+            head: self.lane_head(Some(name), AckMode::Auto),
+        };
+        self.add_subscription(name.to_owned(), ask, now)
+    }
+
+    /// An explicit SUBSCRIBE takes the place of the one that a `reply-to` made.
+    fn replace_reply_subscription(&mut self, to: &Destination, now: Now) {
+        if !to.reply {
+            return;
+        }
+        let automatic = |(id, serial): (&String, &u32)| {
+            let held = self.subscriptions.get(serial)?;
+            (id.starts_with("/temp-queue/") && held.is_fed_by(&to.name)).then(|| (id.clone(), *serial))
+        };
+        if let Some((id, serial)) = self.ids.iter().find_map(automatic) {
+            self.ids.remove(&id);
+            self.end_subscription(serial, now);
+        }
+    }
+
+    fn add_subscription(&mut self, id: String, ask: Subscribe, now: Now) -> Result<(), Fault> {
+        if self.ids.contains_key(&id) {
+            let detail =
+                format!("The id \"{id}\" is that of a live subscription of this connection; UNSUBSCRIBE it first.");
+            return Err(Fault::new(fault::DUPLICATE_SUBSCRIPTION, detail));
+        }
+        let limit = self.settings.subscriptions;
+        if self.ids.len() >= limit {
+            let detail =
+                format!("This connection has {limit} subscriptions, which is the limit (limits.subscriptions).");
+            return Err(Fault::new(fault::TOO_MANY_SUBSCRIPTIONS, detail));
+        }
+        self.forget_late(now);
+        let serial = ask.serial;
+        let exclusive = ask.exclusive;
+        let subscription = self.broker.subscribe(ask, &self.outbound, now)?;
+        self.next_serial += 1;
+        if let (true, Feed::Queue(queue, _)) = (exclusive, &subscription.feed) {
+            if !self.owned.iter().any(|known| Arc::ptr_eq(known, queue)) {
+                self.owned.push(Arc::clone(queue));
+            }
+        }
+        self.remember_id(&id);
+        self.ids.insert(id.clone(), serial);
+        self.subscriptions.insert(
+            serial,
+            Held {
+                subscription,
+                id,
+                live: true,
+            },
+        );
+        Ok(())
+    }
+
+    fn end_subscription(&mut self, serial: u32, now: Now) {
+        let Some(held) = self.subscriptions.get_mut(&serial) else {
+            return;
+        };
+        held.live = false;
+        let late = self.broker.unsubscribe(&held.subscription, &self.outbound, now);
+        if !late {
+            self.subscriptions.remove(&serial);
+        }
+    }
+
+    /// Subscriptions that only wait for late acknowledgements must not pile up: the oldest give their messages back.
+    fn forget_late(&mut self, now: Now) {
+        while self.subscriptions.len() >= self.settings.subscriptions.saturating_mul(2) {
+            let Some(serial) = self
+                .subscriptions
+                .iter()
+                .find(|(_, held)| !held.live)
+                .map(|(serial, _)| *serial)
+            else {
+                return;
+            };
+            if let Some(held) = self.subscriptions.remove(&serial) {
+                self.broker
+                    .abandon(&held.subscription, &self.outbound, None, false, now);
+            }
+        }
+    }
+
+    fn remember_id(&mut self, id: &str) {
+        let (known, order) = &mut self.used;
+        if known.insert(id.to_owned()) {
+            order.push_back(id.to_owned());
+        }
+        if order.len() > self.settings.subscriptions {
+            if let Some(oldest) = order.pop_front() {
+                known.remove(&oldest);
+            }
+        }
+    }
+
+    fn subscription_id(&self, headers: &Headers<'_>, name: &str) -> Result<Option<String>, Fault> {
+        match headers.get("id") {
+            Some(id) => Ok(Some(id.into_owned())),
+            None if self.version == Version::V1_0 => Ok(None),
+            None => Err(Fault::missing(Command::Subscribe, "id").about("destination", name)),
+        }
+    }
+
+    fn lane_head(&self, id: Option<&str>, mode: AckMode) -> LaneHead {
+        let mut prefix = b"MESSAGE\n".to_vec();
+        if let Some(id) = id {
+            prefix.extend_from_slice(b"subscription:");
+            escape_into(&mut prefix, id, self.version);
+            prefix.push(b'\n');
+        }
+        prefix.extend_from_slice(b"message-id:");
+        if !mode.is_manual() {
+            prefix.extend_from_slice(self.broker.boot().as_bytes());
+            prefix.push(b'-');
+        }
+        LaneHead {
+            prefix: prefix.into(),
+            version: self.version,
+            safe: self.link != (Link::WebSocket { subprotocol: true }),
+            queue: false,
+            manual: false,
+        }
+    }
+
+    pub(super) fn names(&self) -> Names<'_> {
+        Names {
+            prefixes: &self.broker.settings().prefixes,
+            limit: self.broker.settings().destination_bytes,
+            token: &self.token,
+        }
+    }
+
+    /// Whether a reply address is the session's own.
+    pub(super) fn owns(&self, address: &str) -> bool {
+        let local = address
+            .strip_prefix("/reply-queue/")
+            .or(address.strip_prefix("/reply-topic/"));
+        local
+            .and_then(|local| local.split_once('/'))
+            .is_some_and(|(token, _)| *token == *self.token)
+    }
+}
+
+impl Held {
+    fn is_fed_by(&self, name: &str) -> bool {
+        matches!(&self.subscription.feed, Feed::Queue(queue, _) if *queue.name == *name)
+    }
+}
+
+/// The key of a 1.0 subscription without id: no id that a client sends holds a NUL.
+fn nameless(destination: &str) -> String {
+    format!("\0{destination}")
+}
+
+fn is_true(headers: &Headers<'_>, name: &str) -> bool {
+    headers
+        .get(name)
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn ack_mode(headers: &Headers<'_>) -> Result<AckMode, Fault> {
+    match headers.get("ack") {
+        None => Ok(AckMode::Auto),
+        Some(value) => {
+            AckMode::parse(&value).ok_or_else(|| Fault::bad_header("ack", &value, "auto, client or client-individual"))
+        }
+    }
+}
+
+fn prefetch(headers: &Headers<'_>) -> Result<Option<usize>, Fault> {
+    for name in ["prefetch-count", "activemq.prefetchSize"] {
+        if let Some(value) = headers.get(name) {
+            let number = value.trim().parse();
+            return number
+                .map(Some)
+                .map_err(|_| Fault::bad_header(name, &value, "a number of messages; 0 for the most there may be"));
+        }
+    }
+    Ok(None)
+}
+
+fn check_supported(headers: &Headers<'_>, queue: bool) -> Result<(), Fault> {
+    for name in UNSUPPORTED {
+        if let Some(value) = headers.get(name) {
+            return Err(Fault::unsupported(name, &value));
+        }
+    }
+    let only_topics = ["durable", "persistent"].into_iter().filter(|_| !queue);
+    let only_queues = ["no-local", "activemq.noLocal"].into_iter().filter(|_| queue);
+    for name in UNSUPPORTED_IF_TRUE.into_iter().chain(only_topics).chain(only_queues) {
+        if is_true(headers, name) {
+            return Err(Fault::unsupported(name, "true"));
+        }
+    }
+    Ok(())
+}
+
+/// What RabbitMQ's queue arguments ask for, on SEND and SUBSCRIBE.
+pub(super) fn options(headers: &Headers<'_>) -> Result<Options, Fault> {
+    let number = |name: &str| match headers.get(name) {
+        None => Ok(None),
+        Some(value) => value
+            .trim()
+            .parse::<u64>()
+            .map(Some)
+            .map_err(|_| Fault::bad_header(name, &value, "a whole number")),
+    };
+    if let Some(kind) = headers.get("x-queue-type").filter(|kind| kind.as_ref() == "stream") {
+        return Err(Fault::unsupported("x-queue-type", &kind));
+    }
+    if let Some(exchange) = headers
+        .get("x-dead-letter-exchange")
+        .filter(|exchange| !exchange.is_empty())
+    {
+        return Err(Fault::unsupported("x-dead-letter-exchange", &exchange));
+    }
+    let dead_letter =
+        headers
+            .get("x-dead-letter-routing-key")
+            .map(|key: Cow<'_, str>| match key.strip_prefix("/queue/") {
+                Some(_) => key.as_ref().into(),
+                None => format!("/queue/{key}").into(),
+            });
+    Ok(Options {
+        message_ttl: number("x-message-ttl")?,
+        max_messages: number("x-max-length")?.map(|n| n as usize),
+        max_bytes: number("x-max-length-bytes")?.map(|n| n as usize),
+        idle_ms: number("x-expires")?,
+        dead_letter,
+        auto_delete: is_true(headers, "auto-delete"),
+    })
+}
