@@ -364,7 +364,11 @@ fn each(text: &str) -> Result<Each, String> {
     let (names, values) = text
         .split_once(" = ")
         .ok_or("each needs NAME = VALUE | VALUE or NAME = 1..9")?;
-    let several = |text: &str| text.split(" => ").map(|one| one.trim().to_string()).collect::<Vec<_>>();
+    let several = |text: &str| {
+        text.split(" => ")
+            .map(|one| one.trim().to_string())
+            .collect::<Vec<_>>()
+    };
     let names = several(names);
     let range = values
         .split_once("..")
@@ -375,9 +379,15 @@ fn each(text: &str) -> Result<Each, String> {
     };
     for value in &values {
         if value.len() != names.len() {
-            return Err(format!("{} values for {} names: {value:?}", value.len(), names.len()));
+            return Err(format!(
+                "{} values for {} names: {value:?}",
+                value.len(),
+                names.len()
+            ));
         }
-        value.iter().try_for_each(|text| crate::notation::Template::parse(text).map(drop))?;
+        value
+            .iter()
+            .try_for_each(|text| crate::notation::Template::parse(text).map(drop))?;
     }
     Ok(Each { names, values })
 }

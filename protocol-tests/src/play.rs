@@ -717,8 +717,14 @@ impl Scene<'_> {
             return Ok(());
         }
         match &ending {
-            Ending::Close(Some(code), said) if codes.contains(code) && !(reason && said.is_empty()) => Ok(()),
-            _ if reason => Err(format!("expected the close code {codes:?} with a reason; came: {ending}")),
+            Ending::Close(Some(code), said)
+                if codes.contains(code) && !(reason && said.is_empty()) =>
+            {
+                Ok(())
+            }
+            _ if reason => Err(format!(
+                "expected the close code {codes:?} with a reason; came: {ending}"
+            )),
             _ => Err(format!("expected the close code {codes:?}; came: {ending}")),
         }
     }

@@ -11,7 +11,9 @@ fn folder() -> PathBuf {
 /// The rows that NOT-VISIBLE.md excuses.
 fn excused() -> BTreeSet<String> {
     let text = std::fs::read_to_string(folder().join("NOT-VISIBLE.md")).unwrap();
-    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let cells = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
     cells
         .map(|(row, _)| row.to_string())
         .filter(|row| row != "Row")
@@ -28,8 +30,14 @@ fn every_row_of_the_matrix_has_a_case_or_an_excuse() {
         .chain((1..=11).map(|row| format!("W{row}")));
     for row in rows {
         let (played, excused) = (played.contains(&row), excused.contains(&row));
-        assert!(played || excused, "row {row} has neither a case nor a line in NOT-VISIBLE.md");
-        assert!(!(played && excused), "row {row} has both a case and a line in NOT-VISIBLE.md");
+        assert!(
+            played || excused,
+            "row {row} has neither a case nor a line in NOT-VISIBLE.md"
+        );
+        assert!(
+            !(played && excused),
+            "row {row} has both a case and a line in NOT-VISIBLE.md"
+        );
     }
 }
 
@@ -37,7 +45,12 @@ fn every_row_of_the_matrix_has_a_case_or_an_excuse() {
 fn no_two_cases_state_the_same_rule() {
     let mut rules = BTreeSet::new();
     for case in load(&folder()).unwrap() {
-        assert!(rules.insert(case.rule.clone()), "{}: {}", case.id, case.rule);
+        assert!(
+            rules.insert(case.rule.clone()),
+            "{}: {}",
+            case.id,
+            case.rule
+        );
     }
 }
 
@@ -51,8 +64,16 @@ fn refused(text: &str) -> (usize, String) {
 #[test]
 fn a_malformed_head_is_told_with_its_line() {
     for (text, line, words) in [
-        ("level: M\nrule: A rule.\nspec: S\n\na: connect\n", 3, "no row"),
-        ("row: 2\nlevel: M\nrule: R\nspec: S\n\na: connect\n", 4, "named for row 1"),
+        (
+            "level: M\nrule: A rule.\nspec: S\n\na: connect\n",
+            3,
+            "no row",
+        ),
+        (
+            "row: 2\nlevel: M\nrule: R\nspec: S\n\na: connect\n",
+            4,
+            "named for row 1",
+        ),
         ("row: 1\nlevel: X\n", 2, "not a level"),
         ("row: 1\nrow: 1\n", 2, "twice"),
         ("row: 1\ncolour: red\n", 2, "\"colour\""),
@@ -62,7 +83,11 @@ fn a_malformed_head_is_told_with_its_line() {
         ("row: 1\neach: x => y = 1\n", 2, "2 names"),
         ("row: 1\neach: x = ^q\n", 2, "^q"),
         ("row: 1\nno key\n", 2, "key: value"),
-        ("row: 1\nlevel: M\nrule: R\nspec: S\n\n# nothing\n", 5, "no script"),
+        (
+            "row: 1\nlevel: M\nrule: R\nspec: S\n\n# nothing\n",
+            5,
+            "no script",
+        ),
     ] {
         let (at, reason) = refused(text);
         assert_eq!(at, line, "{text:?}: {reason}");
@@ -85,7 +110,11 @@ fn a_malformed_script_is_told_with_its_line() {
         ("a: connect\na(ping)> x\n", 7, "transports: ws"),
         ("a: connect\na(next> x\n", 7, "( without )"),
         ("a: connect\na: close\n   with a line\n", 7, "no lines"),
-        ("a: connect\na< nothing\n   with a line\n", 7, "only a frame"),
+        (
+            "a: connect\na< nothing\n   with a line\n",
+            7,
+            "only a frame",
+        ),
         ("a: connect\nwait soon\n", 7, "expected a number"),
         ("a: connect\ncheck 1 ~ 2\n", 7, "check needs"),
         ("a: connect\nlet x\n", 7, "let needs"),
@@ -95,7 +124,11 @@ fn a_malformed_script_is_told_with_its_line() {
         ("a: connect\na< closed soon\n", 7, "close codes"),
         ("a: open\n   login:x\n", 6, "open takes"),
         ("a: open\n   > Origin\n", 7, "Name: value"),
-        ("a: connect\na< MESSAGE\n    k:v\n  k:v\n", 9, "indented by 2"),
+        (
+            "a: connect\na< MESSAGE\n    k:v\n  k:v\n",
+            9,
+            "indented by 2",
+        ),
     ] {
         let (at, reason) = refused(&format!("{HEAD}{script}"));
         assert_eq!(at, line, "{script:?}: {reason}");
@@ -105,7 +138,8 @@ fn a_malformed_script_is_told_with_its_line() {
 
 #[test]
 fn lines_for_some_versions_are_read_for_those_only() {
-    let text = "row: 1\nlevel: M\nversions: 1.1 1.2\nrule: R\nspec: S\n\na: connect\n{1.2} a< EOL\n";
+    let text =
+        "row: 1\nlevel: M\nversions: 1.1 1.2\nrule: R\nspec: S\n\na: connect\n{1.2} a< EOL\n";
     let case = Case::parse("001-test", text).unwrap();
     let counts: Vec<usize> = case
         .versions
