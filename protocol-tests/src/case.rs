@@ -160,11 +160,7 @@ impl Case {
         };
         let mut head = Head::default();
         let mut last = 0;
-        for (at, line) in text
-            .lines()
-            .enumerate()
-            .take_while(|(_, line)| !line.is_empty())
-        {
+        for (at, line) in text.lines().enumerate().take_while(|(_, line)| !line.is_empty()) {
             last = at + 1;
             head.line(line).map_err(|reason| malformed(last, reason))?;
         }
@@ -218,10 +214,7 @@ impl Case {
 
     /// Where it stands in the table: the matrix in its order, the WebSocket binding, Hoofbeat's own promises.
     pub fn place(&self) -> (usize, usize, &str) {
-        let (section, number) = match self
-            .row
-            .split_at(usize::from(self.row.starts_with(['W', 'H'])))
-        {
+        let (section, number) = match self.row.split_at(usize::from(self.row.starts_with(['W', 'H']))) {
             ("W", number) => (1, number),
             ("H", number) => (2, number),
             (_, number) => (0, number),
@@ -234,8 +227,7 @@ impl Case {
 fn of_version(line: &Line, version: Version) -> Option<Line> {
     let text = line.text.trim_start();
     let indent = &line.text[..line.text.len() - text.len()];
-    let Some((versions, rest)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}'))
-    else {
+    let Some((versions, rest)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
         return Some(line.clone());
     };
     // A body may begin with a brace of its own.
@@ -256,9 +248,7 @@ fn of_version(line: &Line, version: Version) -> Option<Line> {
 /// Reads every `*.stomp` file of a folder, in the order of the table.
 pub fn load(folder: &Path) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
     let mut cases = Vec::new();
-    for entry in
-        std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?
-    {
+    for entry in std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
         let path = entry?.path();
         if path.extension().is_some_and(|ending| ending == "stomp") {
             let id = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -294,19 +284,18 @@ impl Head {
             "each" => once(key, &mut self.each, each(value)?),
             "rule" => once(key, &mut self.rule, value.into()),
             "spec" => once(key, &mut self.spec, value.into()),
-            _ => Err(format!("{key:?} is not known in the head (known: row, level, versions, transports, each, rule, spec)")),
+            _ => Err(format!(
+                "{key:?} is not known in the head (known: row, level, versions, transports, each, rule, spec)"
+            )),
         }
     }
 
     fn finish(self, id: &str, script: Vec<Line>) -> Result<Case, String> {
         let row = self.row.ok_or("the head has no row")?;
-        let named = row_of(id).ok_or_else(|| {
-            format!("{id:?} is not named ROW-words (020a-words, W03-words, H01-words)")
-        })?;
+        let named =
+            row_of(id).ok_or_else(|| format!("{id:?} is not named ROW-words (020a-words, W03-words, H01-words)"))?;
         if named != row {
-            return Err(format!(
-                "the file is named for row {named}, its head says {row}"
-            ));
+            return Err(format!("the file is named for row {named}, its head says {row}"));
         }
         Ok(Case {
             id: id.into(),
@@ -364,11 +353,7 @@ fn each(text: &str) -> Result<Each, String> {
     let (names, values) = text
         .split_once(" = ")
         .ok_or("each needs NAME = VALUE | VALUE or NAME = 1..9")?;
-    let several = |text: &str| {
-        text.split(" => ")
-            .map(|one| one.trim().to_string())
-            .collect::<Vec<_>>()
-    };
+    let several = |text: &str| text.split(" => ").map(|one| one.trim().to_string()).collect::<Vec<_>>();
     let names = several(names);
     let range = values
         .split_once("..")
@@ -379,11 +364,7 @@ fn each(text: &str) -> Result<Each, String> {
     };
     for value in &values {
         if value.len() != names.len() {
-            return Err(format!(
-                "{} values for {} names: {value:?}",
-                value.len(),
-                names.len()
-            ));
+            return Err(format!("{} values for {} names: {value:?}", value.len(), names.len()));
         }
         value
             .iter()

@@ -5,8 +5,8 @@ use crate::expression::Expression;
 use crate::notation::{show, Template, Variables};
 use crate::peer::{Ending, Event, Greeting, Peer};
 use crate::step::{
-    Action, Comparison, Cut, Expecting, HeaderPattern, Kind, Opcode, Opening, Pattern, Sending,
-    Step, TextComparison, What,
+    Action, Comparison, Cut, Expecting, HeaderPattern, Kind, Opcode, Opening, Pattern, Sending, Step, TextComparison,
+    What,
 };
 use crate::target::Target;
 use crate::websocket;
@@ -37,21 +37,13 @@ pub fn play(
         reason,
         transcript: Vec::new(),
     };
-    let steps = case
-        .steps(version)
-        .map_err(|wrong| failure(wrong.line, wrong.reason))?;
+    let steps = case.steps(version).map_err(|wrong| failure(wrong.line, wrong.reason))?;
     let text = |text: &str| text.as_bytes().to_vec();
     let mut variables = Variables::from([
         ("version".to_string(), text(version.as_str())),
         ("name".to_string(), text(name)),
-        (
-            "topic".to_string(),
-            text(&format!("{}{name}", target.topic_prefix)),
-        ),
-        (
-            "queue".to_string(),
-            text(&format!("{}{name}", target.queue_prefix)),
-        ),
+        ("topic".to_string(), text(&format!("{}{name}", target.topic_prefix))),
+        ("queue".to_string(), text(&format!("{}{name}", target.queue_prefix))),
         ("vhost".to_string(), text(&target.vhost)),
         ("credentials".to_string(), text(&target.credentials())),
         ("authority".to_string(), text(&target.authority)),
@@ -91,18 +83,13 @@ impl Scene<'_> {
     fn steps(&mut self, steps: &[Step]) -> Result<(), (usize, String)> {
         for step in steps {
             if let Action::Repeat(count, steps) = &step.action {
-                for turn in 1..=count
-                    .compute(&self.variables)
-                    .map_err(|reason| (step.line, reason))?
-                {
-                    self.variables
-                        .insert("i".into(), turn.to_string().into_bytes());
+                for turn in 1..=count.compute(&self.variables).map_err(|reason| (step.line, reason))? {
+                    self.variables.insert("i".into(), turn.to_string().into_bytes());
                     self.steps(steps)?;
                 }
                 continue;
             }
-            self.step(&step.action)
-                .map_err(|reason| (step.line, reason))?;
+            self.step(&step.action).map_err(|reason| (step.line, reason))?;
         }
         Ok(())
     }
@@ -114,10 +101,7 @@ impl Scene<'_> {
                 self.connect(name, opening, version.as_deref(), headers)
             }
             Action::Subscribe(name, id, destination, headers) => {
-                let (id, destination) = (
-                    id.fill(&self.variables)?,
-                    destination.fill(&self.variables)?,
-                );
+                let (id, destination) = (id.fill(&self.variables)?, destination.fill(&self.variables)?);
                 self.asked(
                     name,
                     "SUBSCRIBE",
@@ -127,10 +111,7 @@ impl Scene<'_> {
                 )
             }
             Action::Publish(name, destination, body, headers) => {
-                let (destination, body) = (
-                    destination.fill(&self.variables)?,
-                    body.fill(&self.variables)?,
-                );
+                let (destination, body) = (destination.fill(&self.variables)?, body.fill(&self.variables)?);
                 let length = body.len().to_string().into_bytes();
                 self.asked(
                     name,
@@ -148,10 +129,7 @@ impl Scene<'_> {
             }
             Action::Reset(name) => {
                 self.note(name, ':', "reset");
-                let peer = self
-                    .peers
-                    .remove(name)
-                    .ok_or_else(|| format!("{name} is not open"))?;
+                let peer = self.peers.remove(name).ok_or_else(|| format!("{name} is not open"))?;
                 peer.reset().map_err(|error| error.to_string())
             }
             Action::StopReading(name) => self.peer(name).map(|peer| peer.pause(true)),
@@ -164,38 +142,26 @@ impl Scene<'_> {
             }
             Action::Let(name, value) => {
                 let value = value.compute(&self.variables)?;
-                self.variables
-                    .insert(name.clone(), value.to_string().into_bytes());
+                self.variables.insert(name.clone(), value.to_string().into_bytes());
                 Ok(())
             }
-            Action::CheckNumbers(left, how, right) => check_numbers(
-                left.compute(&self.variables)?,
-                *how,
-                right.compute(&self.variables)?,
-            ),
-            Action::CheckText(left, how, right) => check_text(
-                &left.fill(&self.variables)?,
-                *how,
-                &right.fill(&self.variables)?,
-            ),
+            Action::CheckNumbers(left, how, right) => {
+                check_numbers(left.compute(&self.variables)?, *how, right.compute(&self.variables)?)
+            }
+            Action::CheckText(left, how, right) => {
+                check_text(&left.fill(&self.variables)?, *how, &right.fill(&self.variables)?)
+            }
             Action::Repeat(..) => Err("a repeat inside a step".into()),
         }
     }
 
-    fn open(
-        &mut self,
-        name: &str,
-        opening: &Opening,
-        subprotocol: Option<&str>,
-    ) -> Result<(), String> {
+    fn open(&mut self, name: &str, opening: &Opening, subprotocol: Option<&str>) -> Result<(), String> {
         let mut headers = vec![
             ("Host".to_string(), self.target.authority.clone()),
             // A request without any of these looks like one particular client to some servers.
             ("User-Agent".to_string(), "stomp-protocol-tests".to_string()),
         ];
-        headers.extend(
-            subprotocol.map(|value| ("Sec-WebSocket-Protocol".to_string(), value.to_string())),
-        );
+        headers.extend(subprotocol.map(|value| ("Sec-WebSocket-Protocol".to_string(), value.to_string())));
         for (header, value) in &opening.sent {
             headers.retain(|(known, _)| !known.eq_ignore_ascii_case(header));
             if let Some(value) = value {
@@ -223,9 +189,7 @@ impl Scene<'_> {
             for (header, wanted) in &opening.expected {
                 let found = answer.value(header);
                 let fits = match (wanted, found) {
-                    (Some(wanted), Some(found)) => {
-                        wanted.matches(found.as_bytes(), &mut self.variables)
-                    }
+                    (Some(wanted), Some(found)) => wanted.matches(found.as_bytes(), &mut self.variables),
                     (None, None) => true,
                     _ => false,
                 };
@@ -246,11 +210,7 @@ impl Scene<'_> {
         headers: &[Template],
     ) -> Result<(), String> {
         let version = version.unwrap_or(self.version.as_str()).to_string();
-        self.open(
-            name,
-            opening,
-            Some(&format!("v{}.stomp", version.replace('.', ""))),
-        )?;
+        self.open(name, opening, Some(&format!("v{}.stomp", version.replace('.', ""))))?;
         let Target { vhost, .. } = self.target;
         let mut octets = format!(
             "CONNECT\naccept-version:{version}\nhost:{vhost}{}\n",
@@ -412,9 +372,7 @@ impl Scene<'_> {
             What::Frame(pattern) => self.frame(name, pattern, patience),
             What::EndOfLine(alone) => self.end_of_line(name, *alone, patience),
             What::Ping => self
-                .event(name, patience, "a ping", |event| {
-                    matches!(event, Event::Ping)
-                })
+                .event(name, patience, "a ping", |event| matches!(event, Event::Ping))
                 .map(drop),
             What::Pong(payload) => {
                 let payload = payload.fill(&self.variables)?;
@@ -498,17 +456,12 @@ impl Scene<'_> {
         for text in &pattern.body_contains {
             let text = text.fill(&self.variables)?;
             if !contains(&arrival.frame.body, &text) {
-                return Err(format!(
-                    "expected {} in the body; came: {found}",
-                    show(&text, 100)
-                ));
+                return Err(format!("expected {} in the body; came: {found}", show(&text, 100)));
             }
         }
         match (pattern.kind, arrival.kind) {
             (Some(wanted), Some(kind)) if wanted != kind => {
-                return Err(format!(
-                    "expected a message of kind {wanted:?}, came {kind:?}: {found}"
-                ))
+                return Err(format!("expected a message of kind {wanted:?}, came {kind:?}: {found}"))
             }
             (_, Some(_)) if pattern.alone && !arrival.alone => {
                 return Err(format!(
@@ -527,9 +480,7 @@ impl Scene<'_> {
             .iter()
             .filter(|_| pattern.command == "MESSAGE")
             .find_map(|line| match line {
-                HeaderPattern::Is(name, value)
-                    if name.literal().as_deref() == Some(b"subscription") =>
-                {
+                HeaderPattern::Is(name, value) if name.literal().as_deref() == Some(b"subscription") => {
                     value.fill(&self.variables).ok()
                 }
                 _ => None,
@@ -542,18 +493,16 @@ impl Scene<'_> {
         line: &HeaderPattern,
         seen: &mut BTreeMap<Vec<u8>, usize>,
     ) -> Result<(), String> {
-        let (HeaderPattern::Is(name, _)
-        | HeaderPattern::Contains(name, _)
-        | HeaderPattern::Absent(name)) = line;
+        let (HeaderPattern::Is(name, _) | HeaderPattern::Contains(name, _) | HeaderPattern::Absent(name)) = line;
         let name = name.fill(&self.variables)?;
         let values: Vec<&[u8]> = frame.values(&name).collect();
         let shown = show(&name, 80);
         match line {
             HeaderPattern::Is(_, value) => {
                 let place = seen.entry(name.clone()).or_default();
-                let found = values.get(*place).ok_or_else(|| {
-                    format!("expected the header {shown} ({} of them)", *place + 1)
-                })?;
+                let found = values
+                    .get(*place)
+                    .ok_or_else(|| format!("expected the header {shown} ({} of them)", *place + 1))?;
                 *place += 1;
                 if !value.matches(found, &mut self.variables) {
                     return Err(format!(
@@ -565,15 +514,9 @@ impl Scene<'_> {
             }
             HeaderPattern::Contains(_, text) => {
                 let text = text.fill(&self.variables)?;
-                let found = values
-                    .first()
-                    .ok_or_else(|| format!("expected the header {shown}"))?;
+                let found = values.first().ok_or_else(|| format!("expected the header {shown}"))?;
                 if !contains(found, &text) {
-                    return Err(format!(
-                        "expected {} in {shown}:{}",
-                        show(&text, 100),
-                        show(found, 200)
-                    ));
+                    return Err(format!("expected {} in {shown}:{}", show(&text, 100), show(found, 200)));
                 }
             }
             HeaderPattern::Absent(_) => {
@@ -647,11 +590,8 @@ impl Scene<'_> {
         // What came before this step says nothing about the time from now on.
         let peer = self.peer(name)?;
         peer.gather_arrived();
-        peer.unread
-            .retain(|event| !matches!(event, Event::EndOfLine(_)));
-        let event = self.event(name, patience, "an EOL", |event| {
-            matches!(event, Event::EndOfLine(_))
-        })?;
+        peer.unread.retain(|event| !matches!(event, Event::EndOfLine(_)));
+        let event = self.event(name, patience, "an EOL", |event| matches!(event, Event::EndOfLine(_)))?;
         match event {
             Event::EndOfLine(false) if alone && self.target.transport == Transport::WebSocket => {
                 Err("the EOL is not one LF alone in its WebSocket message".into())
@@ -670,12 +610,11 @@ impl Scene<'_> {
         let deadline = Instant::now() + time;
         let peer = self.peer(name)?;
         while peer.gather(deadline) {}
-        if peer.unread.iter().any(|event| {
-            matches!(
-                event,
-                Event::Frame(_) | Event::Violation(_) | Event::Ended(_)
-            )
-        }) {
+        if peer
+            .unread
+            .iter()
+            .any(|event| matches!(event, Event::Frame(_) | Event::Violation(_) | Event::Ended(_)))
+        {
             return Err(format!("expected nothing; came: {}", self.unread(name)?));
         }
         Ok(())
@@ -704,12 +643,7 @@ impl Scene<'_> {
                 patience.as_millis()
             ));
         };
-        if nothing_before
-            && peer
-                .unread
-                .iter()
-                .any(|event| matches!(event, Event::Frame(_)))
-        {
+        if nothing_before && peer.unread.iter().any(|event| matches!(event, Event::Frame(_))) {
             return Err(format!("expected nothing but the close; came: {unread}"));
         }
         self.note(name, '<', &ending.to_string());
@@ -717,11 +651,7 @@ impl Scene<'_> {
             return Ok(());
         }
         match &ending {
-            Ending::Close(Some(code), said)
-                if codes.contains(code) && !(reason && said.is_empty()) =>
-            {
-                Ok(())
-            }
+            Ending::Close(Some(code), said) if codes.contains(code) && !(reason && said.is_empty()) => Ok(()),
             _ if reason => Err(format!(
                 "expected the close code {codes:?} with a reason; came: {ending}"
             )),
@@ -742,9 +672,7 @@ impl Scene<'_> {
     }
 
     fn peer(&mut self, name: &str) -> Result<&mut Peer, String> {
-        self.peers
-            .get_mut(name)
-            .ok_or_else(|| format!("{name} is not open"))
+        self.peers.get_mut(name).ok_or_else(|| format!("{name} is not open"))
     }
 
     fn time(&self, time: &Expression) -> Result<Duration, String> {
@@ -789,11 +717,7 @@ fn check_text(left: &[u8], how: TextComparison, right: &[u8]) -> Result<(), Stri
         TextComparison::IsNot => (left != right, "is not"),
         TextComparison::Contains => (contains(left, right), "contains"),
     };
-    holds.then_some(()).ok_or_else(|| {
-        format!(
-            "expected {:?} {sign} {:?}",
-            show(left, 200),
-            show(right, 200)
-        )
-    })
+    holds
+        .then_some(())
+        .ok_or_else(|| format!("expected {:?} {sign} {:?}", show(left, 200), show(right, 200)))
 }

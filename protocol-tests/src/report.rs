@@ -163,9 +163,7 @@ pub fn failures(cases: &[Case], columns: &[Column], all: bool) -> String {
                     .each
                     .as_ref()
                     .zip(outcome.values.as_ref())
-                    .map(|(each, values)| {
-                        format!(", {} = {}", each.names.join(" => "), values.join(" => "))
-                    })
+                    .map(|(each, values)| format!(", {} = {}", each.names.join(" => "), values.join(" => ")))
                     .unwrap_or_default();
                 let broker = if columns.len() == 1 {
                     column.transport.to_string()

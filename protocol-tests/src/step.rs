@@ -333,9 +333,7 @@ impl Block {
             .unwrap_or(head.len());
         let (peer, rest) = head.split_at(end);
         let (options, rest) = match rest.strip_prefix('(') {
-            Some(rest) => rest
-                .split_once(')')
-                .ok_or_else(|| self.wrong("( without )"))?,
+            Some(rest) => rest.split_once(')').ok_or_else(|| self.wrong("( without )"))?,
             None => ("", rest),
         };
         let options = Options {
@@ -353,9 +351,7 @@ impl Block {
             Some(':') => self.deed(peer.into(), after.trim(), options),
             Some('>') => self.send(peer.into(), after, options),
             Some('<') => self.expect(peer.into(), after.trim(), options),
-            _ => Err(self.wrong(
-                "expected `NAME: ...`, `NAME> ...`, `NAME< ...`, wait, let, check, repeat or end",
-            )),
+            _ => Err(self.wrong("expected `NAME: ...`, `NAME> ...`, `NAME< ...`, wait, let, check, repeat or end")),
         }
     }
 
@@ -376,9 +372,9 @@ impl Block {
             }
             Some(word @ ("subscribe" | "send")) => {
                 let rest = deed[word.len()..].trim_start();
-                let (first, second) = rest.split_once(' ').ok_or_else(|| {
-                    self.wrong("expected `subscribe ID DESTINATION` or `send DESTINATION BODY`")
-                })?;
+                let (first, second) = rest
+                    .split_once(' ')
+                    .ok_or_else(|| self.wrong("expected `subscribe ID DESTINATION` or `send DESTINATION BODY`"))?;
                 options.none()?;
                 let wrong = |reason: String| self.wrong(&reason);
                 let (first, second) = (
@@ -508,12 +504,9 @@ impl Block {
                             Some(codes) => (codes, true),
                             None => (codes, false),
                         };
-                        let codes: Result<_, _> =
-                            codes.split_whitespace().map(str::parse).collect();
+                        let codes: Result<_, _> = codes.split_whitespace().map(str::parse).collect();
                         What::Closed(
-                            codes.map_err(|_| {
-                                self.wrong("closed takes close codes and `with a reason`")
-                            })?,
+                            codes.map_err(|_| self.wrong("closed takes close codes and `with a reason`"))?,
                             reason,
                         )
                     }
@@ -533,11 +526,7 @@ impl Block {
                     },
                 ));
             }
-            _ => {
-                return Err(self.wrong(
-                    "expected a command, EOL, ping, pong, nothing, silence, closed or gone",
-                ))
-            }
+            _ => return Err(self.wrong("expected a command, EOL, ping, pong, nothing, silence, closed or gone")),
         };
         if lines_below {
             return Err(self.wrong("only a frame takes lines below it"));
@@ -572,9 +561,10 @@ impl Block {
             } else if let Some(name) = line.text.strip_prefix('!') {
                 pattern.headers.push(HeaderPattern::Absent(template(name)?));
             } else {
-                let at = line.text.find([':', '~']).ok_or_else(|| {
-                    wrong("expected name:value, name~text, !name or (body)~text".into())
-                })?;
+                let at = line
+                    .text
+                    .find([':', '~'])
+                    .ok_or_else(|| wrong("expected name:value, name~text, !name or (body)~text".into()))?;
                 let (name, value) = (template(&line.text[..at])?, template(&line.text[at + 1..])?);
                 pattern.headers.push(match line.text.as_bytes()[at] {
                     b':' => HeaderPattern::Is(name, value),
@@ -675,9 +665,7 @@ fn http_header(text: &str) -> Result<(String, Option<Template>), String> {
     if let Some(name) = text.strip_prefix('!') {
         return Ok((name.into(), None));
     }
-    let (name, value) = text
-        .split_once(": ")
-        .ok_or("expected `Name: value` or `!Name`")?;
+    let (name, value) = text.split_once(": ").ok_or("expected `Name: value` or `!Name`")?;
     Ok((name.into(), Some(Template::parse(value)?)))
 }
 
@@ -694,11 +682,7 @@ fn comparison(text: &str) -> Result<Action, String> {
     ];
     for (sign, how) in texts {
         if let Some((left, right)) = text.split_once(sign) {
-            return Ok(Action::CheckText(
-                Template::parse(left)?,
-                how,
-                Template::parse(right)?,
-            ));
+            return Ok(Action::CheckText(Template::parse(left)?, how, Template::parse(right)?));
         }
     }
     let numbers = [
@@ -718,8 +702,5 @@ fn comparison(text: &str) -> Result<Action, String> {
             ));
         }
     }
-    Err(
-        "check needs ==, !=, <=, >=, <, > between numbers or is, is not, contains between texts"
-            .into(),
-    )
+    Err("check needs ==, !=, <=, >=, <, > between numbers or is, is not, contains between texts".into())
 }

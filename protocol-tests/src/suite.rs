@@ -83,18 +83,13 @@ pub fn run(cases: &[Case], target: &Target, threads: usize) -> Vec<Finding> {
                 let at = next.fetch_add(1, Ordering::SeqCst);
                 let Some(job) = jobs.get(at) else { return };
                 let name = format!("t{}-{run:x}-{at}", job.play.row.to_lowercase());
-                let failure =
-                    play(job.play, job.version, job.values.as_deref(), target, &name).err();
+                let failure = play(job.play, job.version, job.values.as_deref(), target, &name).err();
                 let outcome = Outcome {
                     version: job.version,
                     values: job.values.clone(),
                     failure,
                 };
-                if let Some(place) = done
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_mut(at)
-                {
+                if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
                     *place = Some(outcome);
                 }
             });

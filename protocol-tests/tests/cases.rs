@@ -45,12 +45,7 @@ fn every_row_of_the_matrix_has_a_case_or_an_excuse() {
 fn no_two_cases_state_the_same_rule() {
     let mut rules = BTreeSet::new();
     for case in load(&folder()).unwrap() {
-        assert!(
-            rules.insert(case.rule.clone()),
-            "{}: {}",
-            case.id,
-            case.rule
-        );
+        assert!(rules.insert(case.rule.clone()), "{}: {}", case.id, case.rule);
     }
 }
 
@@ -64,11 +59,7 @@ fn refused(text: &str) -> (usize, String) {
 #[test]
 fn a_malformed_head_is_told_with_its_line() {
     for (text, line, words) in [
-        (
-            "level: M\nrule: A rule.\nspec: S\n\na: connect\n",
-            3,
-            "no row",
-        ),
+        ("level: M\nrule: A rule.\nspec: S\n\na: connect\n", 3, "no row"),
         (
             "row: 2\nlevel: M\nrule: R\nspec: S\n\na: connect\n",
             4,
@@ -83,11 +74,7 @@ fn a_malformed_head_is_told_with_its_line() {
         ("row: 1\neach: x => y = 1\n", 2, "2 names"),
         ("row: 1\neach: x = ^q\n", 2, "^q"),
         ("row: 1\nno key\n", 2, "key: value"),
-        (
-            "row: 1\nlevel: M\nrule: R\nspec: S\n\n# nothing\n",
-            5,
-            "no script",
-        ),
+        ("row: 1\nlevel: M\nrule: R\nspec: S\n\n# nothing\n", 5, "no script"),
     ] {
         let (at, reason) = refused(text);
         assert_eq!(at, line, "{text:?}: {reason}");
@@ -110,11 +97,7 @@ fn a_malformed_script_is_told_with_its_line() {
         ("a: connect\na(ping)> x\n", 7, "transports: ws"),
         ("a: connect\na(next> x\n", 7, "( without )"),
         ("a: connect\na: close\n   with a line\n", 7, "no lines"),
-        (
-            "a: connect\na< nothing\n   with a line\n",
-            7,
-            "only a frame",
-        ),
+        ("a: connect\na< nothing\n   with a line\n", 7, "only a frame"),
         ("a: connect\nwait soon\n", 7, "expected a number"),
         ("a: connect\ncheck 1 ~ 2\n", 7, "check needs"),
         ("a: connect\nlet x\n", 7, "let needs"),
@@ -124,11 +107,7 @@ fn a_malformed_script_is_told_with_its_line() {
         ("a: connect\na< closed soon\n", 7, "close codes"),
         ("a: open\n   login:x\n", 6, "open takes"),
         ("a: open\n   > Origin\n", 7, "Name: value"),
-        (
-            "a: connect\na< MESSAGE\n    k:v\n  k:v\n",
-            9,
-            "indented by 2",
-        ),
+        ("a: connect\na< MESSAGE\n    k:v\n  k:v\n", 9, "indented by 2"),
     ] {
         let (at, reason) = refused(&format!("{HEAD}{script}"));
         assert_eq!(at, line, "{script:?}: {reason}");
@@ -138,8 +117,7 @@ fn a_malformed_script_is_told_with_its_line() {
 
 #[test]
 fn lines_for_some_versions_are_read_for_those_only() {
-    let text =
-        "row: 1\nlevel: M\nversions: 1.1 1.2\nrule: R\nspec: S\n\na: connect\n{1.2} a< EOL\n";
+    let text = "row: 1\nlevel: M\nversions: 1.1 1.2\nrule: R\nspec: S\n\na: connect\n{1.2} a< EOL\n";
     let case = Case::parse("001-test", text).unwrap();
     let counts: Vec<usize> = case
         .versions
