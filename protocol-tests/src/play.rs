@@ -251,6 +251,7 @@ impl Scene<'_> {
                 return Err("DISCONNECT was answered neither with RECEIPT nor with the end of the connection".into());
             }
         }
+        peer.unread.retain(|event| !over(event) || matches!(event, Event::Ended(_)));
         peer.close();
         Ok(())
     }
