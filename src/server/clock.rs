@@ -1,10 +1,15 @@
 //! The one clock: everything behind it is told the time.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use crate::broker::Now;
+use crate::session::Hosts;
+
+/// How late a date may be served that was set while the clock slept.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Milliseconds since the server started, and the wall's.
 #[derive(Clone, Copy, Debug)]
@@ -37,4 +42,17 @@ impl Clock {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Serves what the brokers have to do at a given time: expiry, idle queues.
+pub(super) async fn serve(clock: Clock, hosts: Arc<Hosts>) {
+    loop {
+        let now = clock.now();
+        let mut next = now.mono + millis(TICK);
+        for broker in hosts.named.values().chain([&hosts.default]) {
+            broker.advance(now);
+            next = next.min(broker.next_due().unwrap_or(next));
+        }
+        tokio::time::sleep_until(clock.at(next.max(now.mono + 1))).await;
+    }
 }

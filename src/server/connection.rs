@@ -27,8 +27,10 @@ const TURN_OCTETS: usize = 64 << 10;
 const TURN_BATCHES: usize = 4;
 /// Pongs may fill the output of a client that reads nothing up to this; then its input waits.
 const REPLIES_WAITING: usize = 16 << 10;
+/// What a client sent before the server stopped may take this long to be seen here.
+const LAST_WORDS_MS: u64 = 50;
 /// How long a stopping server reads on from a client that never pauses.
-const LAST_WORDS_MS: u64 = 1_000;
+const MOST_WORDS_MS: u64 = 1_000;
 
 /// What a connection is made of besides its transport.
 pub(super) struct Parts {
@@ -108,14 +110,18 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Serves the client until one of both sides ends it.
-    pub(super) async fn run(mut self) {
-        let mut timer = Timer {
-            sleep: pin!(sleep_until(Instant::now())),
-            armed: None,
-        };
-        let reason = poll_fn(|cx| self.poll(cx, &mut timer)).await;
-        self.parts.session.end(self.parts.clock.now());
-        self.parts.counters.closed(self.transport.link(), reason);
+    // Not an `async fn`, whose future would hold a second, moved-out connection.
+    #[allow(clippy::manual_async_fn)]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            let mut timer = Timer {
+                sleep: pin!(sleep_until(Instant::now())),
+                armed: None,
+            };
+            let reason = poll_fn(|cx| self.poll(cx, &mut timer)).await;
+            self.parts.session.end(self.parts.clock.now());
+            self.parts.counters.closed(self.transport.link(), reason);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer<'_>) -> Poll<&'static str> {
@@ -266,8 +272,17 @@ impl<T: Transport> Connection<T> {
             Stopping::Since(since) => since,
             Stopping::Told => return,
         };
+        if !self.is_open() {
+            self.stopping = Stopping::Told;
+            return;
+        }
         self.stopping = Stopping::Since(since);
-        if self.is_open() && (read != Rest::Spent || now.mono >= since + LAST_WORDS_MS) {
+        let patience = if read == Rest::Spent {
+            MOST_WORDS_MS
+        } else {
+            LAST_WORDS_MS
+        };
+        if now.mono >= since + patience {
             self.stopping = Stopping::Told;
             let step = self.parts.session.shutdown(now);
             self.obey(step);
@@ -281,7 +296,11 @@ impl<T: Transport> Connection<T> {
             Phase::Last(_) => None,
             Phase::Parting { until, .. } | Phase::Closing { until, .. } => Some(until),
         };
-        [phase, self.write_due].into_iter().flatten().min()
+        let stop = match self.stopping {
+            Stopping::Since(since) => Some(since + LAST_WORDS_MS),
+            Stopping::No | Stopping::Told => None,
+        };
+        [phase, stop, self.write_due].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self, now: Now) -> Result<(), Over> {
@@ -399,7 +418,11 @@ impl<T: Transport> Connection<T> {
             self.gone = self.transport.poll_discard(cx).is_ready();
         }
         match self.phase {
-            Phase::Parting { ref close, .. } if self.gone => Err(Over(close.reason)),
+            Phase::Parting { ref close, .. } if self.gone => {
+                let reason = close.reason;
+                self.flush(cx, now)?;
+                Err(Over(reason))
+            }
             Phase::Closing { reason, .. } => {
                 let flushed = self.flush(cx, now)?;
                 let shut = flushed && self.transport.poll_shutdown(cx).is_ready();

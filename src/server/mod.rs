@@ -13,7 +13,6 @@
 mod clock;
 mod connection;
 mod echo;
-mod embed;
 mod handshake;
 mod http;
 mod listener;
@@ -39,7 +38,6 @@ use tokio::task::AbortHandle;
 use crate::broker::{Broker, Volatile};
 pub use crate::error::Error;
 use crate::session::{Hosts, Session};
-pub use embed::Subscriber;
 pub use settings::Settings;
 pub use stats::{LinkStats, Stats};
 
@@ -61,6 +59,7 @@ pub struct Server {
     shared: Arc<Shared>,
     websocket: Option<Listening>,
     tcp: Option<Listening>,
+    clock: AbortHandle,
 }
 
 #[derive(Debug)]
@@ -127,6 +126,7 @@ impl Server {
         Ok(Server {
             websocket: websocket.and_then(|listener| serve(listener, &shared, http::serve, http::refuse)),
             tcp: tcp.and_then(|listener| serve(listener, &shared, serve_tcp, |_, _| {})),
+            clock: tokio::spawn(clock::serve(shared.clock, shared.hosts.clone())).abort_handle(),
             shared,
         })
     }
@@ -179,6 +179,7 @@ impl Server {
         for listening in self.websocket.iter().chain(&self.tcp) {
             listening.task.abort();
         }
+        self.clock.abort();
         self.shared.roster.proceed(Stage::Ended);
     }
 }
@@ -197,7 +198,16 @@ impl Shared {
 
     /// The answer to `/stats`.
     fn stats_json(&self) -> String {
-        serde_json::json!({ "server": self.stats() }).to_string()
+        let host = |broker: &Broker| serde_json::json!({ "counters": broker.counters(), "sizes": broker.sizes() });
+        let named: BTreeMap<&str, serde_json::Value> = (self.hosts.named.iter())
+            .map(|(name, broker)| (name.as_str(), host(broker)))
+            .collect();
+        let stats = serde_json::json!({
+            "server": self.stats(),
+            "broker": host(&self.hosts.default),
+            "hosts": named,
+        });
+        stats.to_string()
     }
 }
 

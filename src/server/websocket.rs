@@ -380,6 +380,7 @@ impl Transport for WebSocket {
             match ready!(self.poll_message(cx)) {
                 Ok(Message::Close(_)) => {
                     self.reply(cx);
+                    self.closing = true;
                     return Poll::Ready(());
                 }
                 Ok(_) => {}

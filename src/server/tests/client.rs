@@ -11,8 +11,8 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const HANDSHAKE: &str = "Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-                         User-Agent: test\r\n";
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const AGENT: &str = "User-Agent: test\r\n";
 
 pub(super) const TEXT: u8 = 1;
 pub(super) const BINARY: u8 = 2;
@@ -122,12 +122,48 @@ impl Http {
     }
 
     /// Upgrades with `headers` besides what a handshake needs.
-    pub(super) async fn upgrade(mut self, path: &str, headers: &str) -> WebSocket {
-        let request = format!("GET {path} HTTP/1.1\r\n{HANDSHAKE}{headers}\r\n");
-        self.write(request.as_bytes()).await;
-        let answer = self.head().await;
+    pub(super) async fn upgrade(self, path: &str, headers: &str) -> WebSocket {
+        self.upgrade_as_spring(path, &format!("{AGENT}{headers}")).await
+    }
+
+    /// Upgrades as Spring's client does, which does not say who it is.
+    pub(super) async fn upgrade_as_spring(mut self, path: &str, headers: &str) -> WebSocket {
+        let answer = self.handshake(path, headers).await;
         assert_eq!(answer.status, 101, "{answer:?}");
         WebSocket { http: self }
+    }
+
+    /// Tries to upgrade.
+    pub(super) async fn handshake(&mut self, path: &str, headers: &str) -> Answer {
+        let request = format!("GET {path} HTTP/1.1\r\n{HANDSHAKE}{headers}\r\n");
+        self.write(request.as_bytes()).await;
+        self.head().await
+    }
+}
+
+/// A STOMP 1.2 session over TCP.
+pub(super) struct Stomp {
+    pub(super) http: Http,
+}
+
+impl Stomp {
+    pub(super) async fn connect(address: SocketAddr) -> Stomp {
+        let http = Http::connect(address).await;
+        let mut stomp = Stomp { http };
+        stomp.http.write(b"CONNECT\naccept-version:1.2\n\n\0").await;
+        assert!(stomp.receive().await.starts_with("CONNECTED\n"));
+        stomp
+    }
+
+    /// The next frame, with its NUL. Its body must be text without NULs.
+    pub(super) async fn receive(&mut self) -> String {
+        loop {
+            if let Some(end) = self.http.received.iter().position(|&octet| octet == 0) {
+                let frame = String::from_utf8(self.http.take(end + 1).await).unwrap();
+                return frame.trim_start_matches('\n').to_owned();
+            }
+            assert!(self.http.more().await, "the server closed");
+        }
     }
 }
 

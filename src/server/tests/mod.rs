@@ -3,11 +3,14 @@
 mod client;
 mod descriptors;
 mod http;
+mod session;
 mod websocket;
 
 use std::net::SocketAddr;
 
 use self::client::Http;
+use super::connection::Connection;
+use super::websocket::WebSocket;
 use super::{Server, Settings};
 
 /// Settings with free ports and deadlines that a test can wait for.
@@ -27,4 +30,14 @@ async fn start(settings: Settings) -> Server {
 
 async fn connect(server: &Server) -> Http {
     Http::connect(server.websocket_address().unwrap()).await
+}
+
+/// Ten thousand idle connections are ten thousand of these.
+#[test]
+fn the_task_of_a_connection_is_small() {
+    fn octets<F>(_: fn(Connection<WebSocket>) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+    let octets = octets(Connection::run);
+    assert!(octets <= 1_280, "{octets}");
 }
