@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-/// Why the server does not start.
+/// Why the server does not start, or does not do what its program asks.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -44,4 +44,12 @@ pub enum Error {
     /// The operating system gave no random octets, so no session could have an id that nobody guesses.
     #[error("no random octets from the operating system: {0}")]
     Random(String),
+
+    /// What the embedding program asked for cannot be; what a client would read in an ERROR frame.
+    #[error("{0}")]
+    Refused(String),
+
+    /// The embedding program did not take its messages in time.
+    #[error("more messages wait for this subscriber than limits.outbound_messages and limits.outbound_size allow")]
+    SlowConsumer,
 }

@@ -1,1 +1,233 @@
-fn main() {}
+//! The `hoofbeat` binary: arguments and configuration in, a serving broker and an exit code out.
+//!
+//! stdout has what was asked for, or where the broker listens; stderr has errors and logs.
+
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+
+use clap::Parser;
+use hoofbeat::config::{self, Arguments, ConfigVerb, Loaded, Verb};
+use hoofbeat::error::Error;
+use hoofbeat::server::Server;
+use tokio::signal::unix::{signal, Signal, SignalKind};
+use tracing_subscriber::EnvFilter;
+
+/// Something failed that was not the operator's choice.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong; clap uses it too.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let verb = arguments.verb.unwrap_or(Verb::Serve);
+    let printed = match verb {
+        Verb::Config {
+            verb: ConfigVerb::Default,
+        } => Some(config::defaults()),
+        Verb::Config { verb: ConfigVerb::Doc } => Some(config::documentation()),
+        _ => None,
+    };
+    // Neither depends on what is configured, so neither fails when that is wrong.
+    if let Some(text) = printed {
+        print(&text);
+        return ExitCode::SUCCESS;
+    }
+    let options = &arguments.options;
+    let loaded = match config::load(options.config.as_deref(), std::env::vars_os(), &options.flags()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(WRONG);
+        }
+    };
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    match verb {
+        Verb::Serve => serve(&loaded),
+        Verb::Check => check(&loaded),
+        Verb::Config { .. } => print(&loaded.show()),
+    }
+}
+
+/// Writes to stdout. Who reads it may have had enough (`| head`); that is no failure.
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    ExitCode::SUCCESS
+}
+
+fn check(loaded: &Loaded) -> ExitCode {
+    let settings = &loaded.config.settings;
+    let mut text = format!("{}\n", sources(loaded));
+    let listeners = [("ws", settings.websocket), ("tcp", settings.tcp)];
+    for (scheme, address) in listeners
+        .into_iter()
+        .filter_map(|(scheme, address)| Some((scheme, address?)))
+    {
+        text += &format!("would listen on {}\n", url(loaded, scheme, address));
+    }
+    text += match loaded.warnings.len() {
+        0 => "nothing wrong\n",
+        _ => "nothing wrong, but see the warnings\n",
+    };
+    print(&text)
+}
+
+/// What was read, and how much each source sets.
+fn sources(loaded: &Loaded) -> String {
+    let (file, environment, flags) = loaded.counts();
+    let name = match &loaded.file {
+        Some(name) => format!("file {name}: {}", counted(file, "option")),
+        None => format!("file {}: not there, and not needed", config::FILE),
+    };
+    format!(
+        "{name}; environment: {}; flags: {}",
+        counted(environment, "option"),
+        counted(flags, "option")
+    )
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn serve(loaded: &Loaded) -> ExitCode {
+    start_log(&loaded.config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    runtime.block_on(run(loaded))
+}
+
+/// Logs to stderr, one line a thing. Without a subscriber nothing is logged, which is no reason not to serve.
+fn start_log(filter: &str) {
+    // The configuration has been checked, so the filter is one.
+    let filter = EnvFilter::try_new(filter).unwrap_or_default();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}
+
+async fn run(loaded: &Loaded) -> ExitCode {
+    let mut stop = match Stop::new() {
+        Ok(stop) => stop,
+        Err(error) => return fail(&format!("cannot listen for signals: {error}")),
+    };
+    let server = match Server::start(loaded.config.settings.clone()).await {
+        Ok(server) => server,
+        Err(error) => return refused(loaded, &error),
+    };
+    print(&welcome(loaded, server.websocket_address(), server.tcp_address()));
+
+    stop.asked().await;
+    tracing::info!("stopping; a second signal ends at once");
+    tokio::select! {
+        () = server.stop() => ExitCode::SUCCESS,
+        signal = stop.asked() => {
+            tracing::warn!("ended by a second signal; sessions were cut");
+            // Not through `main`: dropping the runtime would wait for what is to be cut.
+            std::process::exit(128 + signal)
+        }
+    }
+}
+
+/// The signals that ask to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one, and says its number.
+    async fn asked(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+fn fail(what: &str) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(FAILED)
+}
+
+/// Why the server did not start, where that was configured, and what to do.
+fn refused(loaded: &Loaded, error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    match error {
+        Error::Listen { option, source, .. } => {
+            eprintln!("  = {option} is from: {}", loaded.origin(option));
+            if source.kind() == std::io::ErrorKind::AddrInUse {
+                let flag = option.trim_start_matches("server.");
+                eprintln!("  = something else listens there, perhaps another hoofbeat; another port: --{flag} PORT");
+            }
+            ExitCode::from(FAILED)
+        }
+        Error::Open { .. } | Error::Setting { .. } => ExitCode::from(WRONG),
+        _ => ExitCode::from(FAILED),
+    }
+}
+
+/// What the start prints: where it listens, the page, where limits are set, who can reach it.
+fn welcome(loaded: &Loaded, websocket: Option<SocketAddr>, tcp: Option<SocketAddr>) -> String {
+    let mut text = format!("hoofbeat {}\n", env!("CARGO_PKG_VERSION"));
+    for (scheme, address) in [("ws", websocket), ("tcp", tcp)] {
+        if let Some(address) = address {
+            text += &format!("listening on {}\n", url(loaded, scheme, address));
+        }
+    }
+    if let Some(address) = websocket {
+        text += &format!("page to try it: http://{}/\n", near(address));
+    }
+    let file = match &loaded.file {
+        Some(name) => format!("file {name}"),
+        None => format!("file {} (none read)", config::FILE),
+    };
+    text += &format!("limits and everything else: hoofbeat config show; {file}\n");
+    let open = [websocket, tcp]
+        .into_iter()
+        .flatten()
+        .any(|address| !address.ip().is_loopback());
+    text += match open {
+        true => {
+            "open to other machines, and nothing authenticates clients: whoever connects may publish and subscribe\n"
+        }
+        false => {
+            "loopback only: no other machine can connect; to open it, without authentication: \
+             hoofbeat --websocket 0.0.0.0:15674 --tcp 0.0.0.0:61613 --insecure-open\n"
+        }
+    };
+    text
+}
+
+fn url(loaded: &Loaded, scheme: &str, address: SocketAddr) -> String {
+    let paths = &loaded.config.settings.paths;
+    let usual = paths.iter().find(|path| *path == "/ws").or(paths.first());
+    match (scheme, usual) {
+        ("ws", Some(path)) => format!("ws://{address}{path}"),
+        _ => format!("{scheme}://{address}"),
+    }
+}
+
+/// The address at which a browser on this machine finds a listener.
+fn near(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -94,10 +94,10 @@ impl Level {
 /// A value that a case is repeated with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Each {
-    /// The variable.
-    pub name: String,
-    /// Its values, in the notation of [`crate::notation`].
-    pub values: Vec<String>,
+    /// The variables.
+    pub names: Vec<String>,
+    /// Their values, in the notation of [`crate::notation`], for one play each.
+    pub values: Vec<Vec<String>>,
 }
 
 /// One rule and the conversation that shows it.
@@ -348,22 +348,27 @@ fn list<T>(text: &str, one: fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
         .collect()
 }
 
+/// `NAME = VALUE | VALUE`, `NAME = 1..9` or `NAME => NAME = VALUE => VALUE | VALUE => VALUE`.
 fn each(text: &str) -> Result<Each, String> {
-    let (name, values) = text
+    let (names, values) = text
         .split_once(" = ")
         .ok_or("each needs NAME = VALUE | VALUE or NAME = 1..9")?;
+    let several = |text: &str| text.split(" => ").map(|one| one.trim().to_string()).collect::<Vec<_>>();
+    let names = several(names);
     let range = values
         .split_once("..")
         .and_then(|(from, to)| Some(from.parse::<u32>().ok()?..=to.parse().ok()?));
-    let values: Vec<String> = match range {
-        Some(range) => range.map(|number| number.to_string()).collect(),
-        None => values.split(" | ").map(|value| value.trim().to_string()).collect(),
+    let values: Vec<Vec<String>> = match range {
+        Some(range) => range.map(|number| vec![number.to_string()]).collect(),
+        None => values.split(" | ").map(several).collect(),
     };
     for value in &values {
-        crate::notation::Template::parse(value)?;
+        if value.len() != names.len() {
+            return Err(format!("{} values for {} names: {value:?}", value.len(), names.len()));
+        }
+        value
+            .iter()
+            .try_for_each(|text| crate::notation::Template::parse(text).map(drop))?;
     }
-    Ok(Each {
-        name: name.trim().into(),
-        values,
-    })
+    Ok(Each { names, values })
 }

@@ -84,13 +84,24 @@ impl Template {
         Ok(&rest[end..])
     }
 
-    fn octets(&mut self, more: &[u8]) {
+    /// Adds octets at the end.
+    pub fn octets(&mut self, more: &[u8]) {
         if more.is_empty() {
             return;
         }
         match self.0.last_mut() {
             Some(Piece::Octets(octets)) => octets.extend_from_slice(more),
             _ => self.0.push(Piece::Octets(more.to_vec())),
+        }
+    }
+
+    /// Adds another template at the end.
+    pub fn append(&mut self, other: Template) {
+        for piece in other.0 {
+            match piece {
+                Piece::Octets(octets) => self.octets(&octets),
+                variable => self.0.push(variable),
+            }
         }
     }
 

@@ -25,7 +25,13 @@ pub struct Failure {
 }
 
 /// Plays `case` once. `name` makes its destinations unlike those of every other play.
-pub fn play(case: &Case, version: Version, value: Option<&str>, target: &Target, name: &str) -> Result<(), Failure> {
+pub fn play(
+    case: &Case,
+    version: Version,
+    values: Option<&[String]>,
+    target: &Target,
+    name: &str,
+) -> Result<(), Failure> {
     let failure = |line, reason| Failure {
         line,
         reason,
@@ -43,9 +49,11 @@ pub fn play(case: &Case, version: Version, value: Option<&str>, target: &Target,
         ("authority".to_string(), text(&target.authority)),
         ("port".to_string(), text(&target.address.port().to_string())),
     ]);
-    if let (Some(each), Some(value)) = (&case.each, value) {
-        let value = Template::parse(value).and_then(|value| value.fill(&variables));
-        variables.insert(each.name.clone(), value.map_err(|reason| failure(1, reason))?);
+    if let (Some(each), Some(values)) = (&case.each, values) {
+        for (name, value) in each.names.iter().zip(values) {
+            let value = Template::parse(value).and_then(|value| value.fill(&variables));
+            variables.insert(name.clone(), value.map_err(|reason| failure(1, reason))?);
+        }
     }
     let mut scene = Scene {
         target,
@@ -243,6 +251,7 @@ impl Scene<'_> {
                 return Err("DISCONNECT was answered neither with RECEIPT nor with the end of the connection".into());
             }
         }
+        peer.unread.retain(|event| !over(event) || matches!(event, Event::Ended(_)));
         peer.close();
         Ok(())
     }
@@ -393,8 +402,8 @@ impl Scene<'_> {
                     more => Err(format!("{more} octets came although nothing should")),
                 }
             }
-            What::Closed(codes) => self.closed(name, codes, patience, true),
-            What::Gone => self.closed(name, &[], patience, false),
+            What::Closed(codes, reason) => self.closed(name, codes, *reason, patience, true),
+            What::Gone => self.closed(name, &[], false, patience, false),
         }
     }
 
@@ -612,7 +621,14 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn closed(&mut self, name: &str, codes: &[u16], patience: Duration, nothing_before: bool) -> Result<(), String> {
+    fn closed(
+        &mut self,
+        name: &str,
+        codes: &[u16],
+        reason: bool,
+        patience: Duration,
+        nothing_before: bool,
+    ) -> Result<(), String> {
         let deadline = Instant::now() + patience;
         let peer = self.peer(name)?;
         while peer.gather(deadline) {}
@@ -635,9 +651,12 @@ impl Scene<'_> {
         if codes.is_empty() || self.target.transport == Transport::Tcp {
             return Ok(());
         }
-        match ending {
-            Ending::Close(Some(code), _) if codes.contains(&code) => Ok(()),
-            ending => Err(format!("expected the close code {codes:?}; came: {ending}")),
+        match &ending {
+            Ending::Close(Some(code), said) if codes.contains(code) && !(reason && said.is_empty()) => Ok(()),
+            _ if reason => Err(format!(
+                "expected the close code {codes:?} with a reason; came: {ending}"
+            )),
+            _ => Err(format!("expected the close code {codes:?}; came: {ending}")),
         }
     }
 

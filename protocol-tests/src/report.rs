@@ -162,8 +162,8 @@ pub fn failures(cases: &[Case], columns: &[Column], all: bool) -> String {
                 let value = case
                     .each
                     .as_ref()
-                    .zip(outcome.value.as_ref())
-                    .map(|(each, value)| format!(", {} = {value}", each.name))
+                    .zip(outcome.values.as_ref())
+                    .map(|(each, values)| format!(", {} = {}", each.names.join(" => "), values.join(" => ")))
                     .unwrap_or_default();
                 let broker = if columns.len() == 1 {
                     column.transport.to_string()
@@ -199,7 +199,7 @@ pub fn json(cases: &[Case], columns: &[Column]) -> String {
         let outcome = |outcome: &crate::suite::Outcome| {
             json!({
                 "version": outcome.version.as_str(),
-                "value": outcome.value,
+                "values": outcome.values,
                 "passed": outcome.failure.is_none(),
                 "line": outcome.failure.as_ref().map(|failure| failure.line),
                 "reason": outcome.failure.as_ref().map(|failure| &failure.reason),

@@ -148,7 +148,8 @@ pub enum What {
     /// No octet at all for this time.
     Silence(Expression),
     /// The end of the connection, with nothing unread before it; one of these close codes if any are given.
-    Closed(Vec<u16>),
+    /// `true`: with a reason in the close frame.
+    Closed(Vec<u16>, bool),
     /// The end of the connection, whatever came before it.
     Gone,
 }
@@ -466,11 +467,11 @@ impl Block {
             }
         }
         let first = first.strip_prefix(' ').unwrap_or(first);
-        let mut lines: Vec<&str> = self.below.iter().map(|line| line.text.as_str()).collect();
-        if !first.is_empty() {
-            lines.insert(0, first);
-        }
-        let octets = Template::parse(&lines.join("\n")).map_err(|reason| self.wrong(&reason))?;
+        let first = (!first.is_empty()).then(|| Line {
+            number: self.line,
+            text: first.into(),
+        });
+        let octets = joined(first.iter().chain(&self.below))?;
         Ok(Action::Send(peer, sending, octets))
     }
 
@@ -499,8 +500,15 @@ impl Block {
                     ("silence", time) => What::Silence(self.number(time)?),
                     ("gone", "") => What::Gone,
                     ("closed", codes) => {
+                        let (codes, reason) = match codes.strip_suffix("with a reason") {
+                            Some(codes) => (codes, true),
+                            None => (codes, false),
+                        };
                         let codes: Result<_, _> = codes.split_whitespace().map(str::parse).collect();
-                        What::Closed(codes.map_err(|_| self.wrong("closed takes close codes"))?)
+                        What::Closed(
+                            codes.map_err(|_| self.wrong("closed takes close codes and `with a reason`"))?,
+                            reason,
+                        )
                     }
                     _ => return Err(self.wrong("gone takes nothing")),
                 }
@@ -564,13 +572,15 @@ impl Block {
                 });
             }
         }
-        let body: Vec<&str> = lines.map(|line| line.text.as_str()).collect();
-        if !body.is_empty() {
-            let body = body.join("\n");
-            let body = body
-                .strip_suffix("^@")
-                .ok_or_else(|| self.wrong("an expected body ends with ^@"))?;
-            pattern.body = Some(Template::parse(body).map_err(|reason| self.wrong(&reason))?);
+        let body: Vec<Line> = lines.cloned().collect();
+        if let Some((last, before)) = body.split_last() {
+            let end = last.text.strip_suffix("^@");
+            let end = end.ok_or_else(|| self.wrong("an expected body ends with ^@"))?;
+            let end = Line {
+                number: last.number,
+                text: end.into(),
+            };
+            pattern.body = Some(joined(before.iter().chain([&end]))?);
         }
         Ok(pattern)
     }
@@ -592,6 +602,22 @@ impl Block {
             reason: reason.into(),
         }
     }
+}
+
+/// The lines with an LF between each two.
+fn joined<'a>(lines: impl Iterator<Item = &'a Line>) -> Result<Template, Wrong> {
+    let mut whole = Template::default();
+    for (at, line) in lines.enumerate() {
+        let template = Template::parse(&line.text).map_err(|reason| Wrong {
+            line: line.number,
+            reason,
+        })?;
+        if at > 0 {
+            whole.octets(b"\n");
+        }
+        whole.append(template);
+    }
+    Ok(whole)
 }
 
 /// The words in parentheses behind a connection's name.

@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Outcome {
     /// The version it was played with.
     pub version: Version,
-    /// The value it was repeated with, if any.
-    pub value: Option<String>,
+    /// The values it was repeated with, if any.
+    pub values: Option<Vec<String>>,
     /// `None`: it went as the case says.
     pub failure: Option<Failure>,
 }
@@ -62,7 +62,7 @@ struct Job<'a> {
     case: usize,
     play: &'a Case,
     version: Version,
-    value: Option<String>,
+    values: Option<Vec<String>>,
 }
 
 /// Plays `cases` against one target with `threads` plays at a time. The findings are in the order of the cases.
@@ -83,10 +83,10 @@ pub fn run(cases: &[Case], target: &Target, threads: usize) -> Vec<Finding> {
                 let at = next.fetch_add(1, Ordering::SeqCst);
                 let Some(job) = jobs.get(at) else { return };
                 let name = format!("t{}-{run:x}-{at}", job.play.row.to_lowercase());
-                let failure = play(job.play, job.version, job.value.as_deref(), target, &name).err();
+                let failure = play(job.play, job.version, job.values.as_deref(), target, &name).err();
                 let outcome = Outcome {
                     version: job.version,
-                    value: job.value.clone(),
+                    values: job.values.clone(),
                     failure,
                 };
                 if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
@@ -109,7 +109,7 @@ fn jobs(at: usize, case: &Case, transport: Transport) -> Vec<Job<'_>> {
     if !case.transports.contains(&transport) {
         return Vec::new();
     }
-    let values: Vec<Option<String>> = match &case.each {
+    let values: Vec<Option<Vec<String>>> = match &case.each {
         Some(each) => each.values.iter().cloned().map(Some).collect(),
         None => vec![None],
     };
@@ -122,7 +122,7 @@ fn jobs(at: usize, case: &Case, transport: Transport) -> Vec<Job<'_>> {
             case: at,
             play: case,
             version,
-            value,
+            values: value,
         })
         .collect()
 }

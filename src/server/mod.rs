@@ -13,6 +13,7 @@
 mod clock;
 mod connection;
 mod echo;
+mod embed;
 mod handshake;
 mod http;
 mod listener;
@@ -38,6 +39,7 @@ use tokio::task::AbortHandle;
 use crate::broker::{Broker, Volatile};
 pub use crate::error::Error;
 use crate::session::{Hosts, Session};
+pub use embed::Subscriber;
 pub use settings::Settings;
 pub use stats::{LinkStats, Stats};
 

@@ -100,9 +100,7 @@ impl Scan {
         if line.len() <= head_left.min(limits.header_line) {
             return Ok(());
         }
-        // A carriage return is counted one octet late, because the next one may make it part of the line's end.
-        let late = usize::from(line.get(limits.header_line) == Some(&b'\r'));
-        if head_left <= limits.header_line.saturating_add(late) {
+        if head_left <= limits.header_line {
             return Err(head_breach(limits));
         }
         let within = line.get(..limits.header_line).unwrap_or(line);

@@ -175,7 +175,7 @@ fn row_032_the_first_breach_is_told() {
             for end in ["\n", "\r\n", "\r\r\n", "\0", "\r\0"] {
                 let _ = within(
                     limits,
-                    format!("SEND{end}abc:defghij{end}{}", "x".repeat(30)).as_bytes(),
+                    format!("SEND\nabc:defghij{end}{}", "x".repeat(30)).as_bytes(),
                 );
             }
         }

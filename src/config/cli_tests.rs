@@ -1,0 +1,356 @@
+//! The binary as an operator meets it: what it prints, where, and with which exit code.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{kill_process, Pid, Signal};
+
+/// The binary in a directory of its own, with the given file as `hoofbeat.toml` and none of our variables.
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(file: Option<&str>) -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(text) = file {
+            std::fs::write(directory.path().join("hoofbeat.toml"), text).unwrap();
+        }
+        Place { directory }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hoofbeat"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HOOFBEAT") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Serves on free ports, and reads what the start prints.
+    fn serve(&self, arguments: &[&str]) -> Serving {
+        let ports = ["--websocket", "0", "--tcp", "0"];
+        let mut child = self
+            .command(&[&ports, arguments].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut printed = Vec::new();
+        while !printed
+            .last()
+            .is_some_and(|line: &String| line.starts_with("loopback only"))
+        {
+            let mut line = String::new();
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let ran = Ran::of(child.wait_with_output().unwrap());
+                panic!("did not start: {printed:?} {}", ran.stderr);
+            }
+            printed.push(line.trim_end().to_string());
+        }
+        Serving {
+            child,
+            printed,
+            _stdout: stdout,
+        }
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Ran {
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// A broker that runs until it is stopped, or the test fails.
+struct Serving {
+    child: Child,
+    printed: Vec<String>,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Serving {
+    fn line(&self, start: &str) -> &str {
+        let line = self.printed.iter().find_map(|line| line.strip_prefix(start));
+        line.unwrap_or_else(|| panic!("no line `{start}…` in {:?}", self.printed))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// A connected client, and what it reads from there on.
+    fn connect(&self) -> (TcpStream, BufReader<TcpStream>) {
+        let mut stream = TcpStream::connect(self.line("listening on tcp://")).unwrap();
+        // A guard against hanging for ever, not a measure.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .write_all(b"CONNECT\naccept-version:1.2\nhost:localhost\n\n\0")
+            .unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut answer = Vec::new();
+        reader.read_until(0, &mut answer).unwrap();
+        assert!(
+            answer.starts_with(b"CONNECTED\n"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+        (stream, reader)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may be gone already, as it should.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn version() {
+    let ran = Place::new(None).run(&["--version"]);
+    assert_eq!(ran.stdout, format!("hoofbeat {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let place = Place::new(None);
+    for arguments in [
+        &["--nonsense"][..],
+        &["chekc"],
+        &["check", "--set", "limits.frame"],
+        &["--config"],
+    ] {
+        let ran = place.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?}");
+        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn check_without_a_file() {
+    let ran = Place::new(None).run(&["check"]);
+    assert_eq!(
+        ran.stdout,
+        "file hoofbeat.toml: not there, and not needed; environment: 0 options; flags: 0 options\n\
+         would listen on ws://127.0.0.1:15674/ws\n\
+         would listen on tcp://127.0.0.1:61613\n\
+         nothing wrong\n"
+    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn check_counts_what_it_read() {
+    let place = Place::new(Some("[server]\nwebsocket = 7001\n[topic]\nkey = \"k\"\n"));
+    let output = place
+        .command(&["--tcp", "7002", "check"])
+        .env("HOOFBEAT__LIMITS__FRAME", "8MiB")
+        .output();
+    let ran = Ran::of(output.unwrap());
+    assert_eq!(
+        ran.stdout,
+        "file hoofbeat.toml: 2 options; environment: 1 option; flags: 1 option\n\
+         would listen on ws://127.0.0.1:7001/ws\n\
+         would listen on tcp://127.0.0.1:7002\n\
+         nothing wrong, but see the warnings\n"
+    );
+    assert!(
+        ran.stderr
+            .starts_with("warning: hoofbeat.toml:4:7: `key` has no effect"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn check_finds_what_is_wrong() {
+    let place = Place::new(Some("[limits]\nfrmae = 1\n"));
+    let ran = place.run(&["check"]);
+    assert_eq!(
+        ran.stderr,
+        "error: hoofbeat.toml:2:1: unknown key `frmae` in [limits]\n  2 | frmae = 1\n    | ^^^^^\n  \
+         = did you mean `frame`?\n"
+    );
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    // So does serving, before it opens anything.
+    assert_eq!(place.run(&[]).code, Some(2));
+}
+
+#[test]
+fn check_refuses_an_open_listener_unless_it_is_meant() {
+    let place = Place::new(None);
+    let ran = place.run(&["check", "--tcp", "0.0.0.0:61613"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr
+            .starts_with("error: --tcp: server.tcp = \"0.0.0.0:61613\" can be reached from other machines"),
+        "{}",
+        ran.stderr
+    );
+    let ran = place.run(&["check", "--tcp", "0.0.0.0:61613", "--insecure-open"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        ran.stderr
+            .starts_with("warning: --tcp: server.tcp = \"0.0.0.0:61613\" is open to everyone"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let ran = Place::new(None).run(&["check", "--config", "other.toml"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr.starts_with("error: --config: cannot read other.toml: "),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn config_default_is_a_file_that_changes_nothing() {
+    let printed = Place::new(None).run(&["config", "default"]);
+    assert_eq!(printed.code, Some(0));
+    let ran = Place::new(Some(&printed.stdout)).run(&["check"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    // It helps who has a file that is wrong, too.
+    assert_eq!(
+        Place::new(Some("nonsense")).run(&["config", "default"]).stdout,
+        printed.stdout
+    );
+}
+
+#[test]
+fn config_show_names_the_winner() {
+    let place = Place::new(Some("[limits]\nframe = \"8MiB\"\nhead = \"16KiB\"\n"));
+    let output = place
+        .command(&["config", "show", "--log", "warn"])
+        .env("HOOFBEAT__LIMITS__HEAD", "20KiB")
+        .output();
+    let ran = Ran::of(output.unwrap());
+    let origin = |start: &str| {
+        let line = ran.stdout.lines().find(|line| line.starts_with(start));
+        line.and_then(|line| line.split_once('#'))
+            .map(|(_, origin)| origin.trim())
+    };
+    assert_eq!(origin("frame = \"8MiB\""), Some("hoofbeat.toml:2"));
+    assert_eq!(
+        origin("head = \"20KiB\""),
+        Some("environment variable HOOFBEAT__LIMITS__HEAD")
+    );
+    assert_eq!(origin("filter = \"warn\""), Some("flag --log"));
+    assert_eq!(origin("header_lines = 64"), Some("default"));
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    let mut child = Place::new(None)
+        .command(&["config", "default"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn serve_prints_where_it_listens() {
+    let serving = Place::new(None).serve(&[]);
+    assert_eq!(serving.printed[0], format!("hoofbeat {}", env!("CARGO_PKG_VERSION")));
+    let websocket = serving
+        .line("listening on ws://127.0.0.1:")
+        .strip_suffix("/ws")
+        .unwrap();
+    assert_eq!(
+        serving.line("page to try it: http://127.0.0.1:"),
+        format!("{websocket}/")
+    );
+    assert_eq!(
+        serving.line("limits and everything else: "),
+        "hoofbeat config show; file hoofbeat.toml (none read)"
+    );
+    serving.connect();
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_option() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let ran = Place::new(None).run(&["--websocket", "off", "--set", &format!("server.tcp={address}")]);
+    assert!(
+        ran.stderr
+            .contains(&format!("error: cannot listen on {address} (server.tcp): ")),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("= server.tcp is from: flag --set server.tcp\n"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("another port: --tcp PORT"), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_signal_stops_it_with_exit_code_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut serving = Place::new(None).serve(&[]);
+        let (stream, mut reader) = serving.connect();
+        serving.signal(signal);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("ERROR\n") && rest.contains("code:shutdown\n"), "{rest:?}");
+        drop((stream, reader));
+        assert_eq!(serving.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        // Left alone it would wait a day for the client, which stays.
+        let mut serving = Place::new(None).serve(&["--set", "server.linger=1d", "--set", "server.drain=1d"]);
+        let (_stream, mut reader) = serving.connect();
+        serving.signal(signal);
+        let mut told = Vec::new();
+        reader.read_until(0, &mut told).unwrap();
+        serving.signal(signal);
+        assert_eq!(serving.code(), Some(code));
+    }
+}
