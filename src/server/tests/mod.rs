@@ -4,6 +4,7 @@ mod client;
 mod descriptors;
 mod http;
 mod session;
+mod slow;
 mod websocket;
 
 use std::net::SocketAddr;
