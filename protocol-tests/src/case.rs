@@ -12,7 +12,8 @@
 //!    ...
 //! ```
 
-use crate::step::{self, Step};
+use crate::script;
+use crate::step::Step;
 use std::fmt;
 use std::path::Path;
 
@@ -194,7 +195,7 @@ impl Case {
             .filter_map(|line| of_version(line, version))
             .collect();
         let websocket_only = !self.transports.contains(&Transport::Tcp);
-        step::parse(lines, websocket_only).map_err(|wrong| Malformed {
+        script::parse(lines, websocket_only).map_err(|wrong| Malformed {
             id: self.id.clone(),
             line: wrong.line,
             reason: wrong.reason,

@@ -64,7 +64,8 @@ pub enum Ending {
 /// One connection.
 pub struct Peer {
     stream: Arc<Mutex<TcpStream>>,
-    transport: Transport,
+    /// What carries the octets.
+    pub transport: Transport,
     /// The kind of message that frames are sent in.
     pub kind: Kind,
     events: Receiver<Event>,
