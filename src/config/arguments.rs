@@ -55,10 +55,10 @@ pub struct Options {
     /// Configuration file [default: hoofbeat.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where to serve WebSocket and the page to try it: HOST:PORT, PORT or off
+    /// Where to serve WebSocket and the page to try it: IP:PORT, PORT or off
     #[arg(long, global = true, value_name = "ADDR")]
     pub websocket: Option<String>,
-    /// Where to serve STOMP over TCP: HOST:PORT, PORT or off
+    /// Where to serve STOMP over TCP: IP:PORT, PORT or off
     #[arg(long, global = true, value_name = "ADDR")]
     pub tcp: Option<String>,
     /// Listen on other addresses than loopback although nothing authenticates clients

@@ -8,7 +8,8 @@ use super::options::POLICY_SECTIONS;
 use super::problem::{Origin, Problem};
 use super::{Given, Loaded};
 use crate::broker;
-use crate::broker::settings::{Kind, TopicPolicy};
+use crate::broker::pattern::{is_wildcard, pieces, Pattern};
+use crate::broker::settings::{Kind, Separator, TopicPolicy};
 
 /// Paths that the server answers itself.
 const RESERVED_PATHS: [&str; 2] = ["/health", "/stats"];
@@ -17,6 +18,17 @@ const RESERVED_PATHS: [&str; 2] = ["/health", "/stats"];
 const PRIVATE_FORMS: [&str; 3] = ["/temp-queue", "/temp-topic", "/user"];
 const BUILT_IN: [(&str, Kind); 2] = [("/topic", Kind::Topic), ("/queue", Kind::Queue)];
 
+/// Forms whose destinations have another name within the broker, which is what patterns see.
+const ALIASES: [(&str, &str); 4] = [
+    ("/amq/queue", "/queue"),
+    ("/exchange/amq.topic", "/topic"),
+    ("/temp-queue", "/reply-queue/*"),
+    ("/temp-topic", "/reply-topic/*"),
+];
+
+/// What the names within the broker begin with, besides the operator's prefixes.
+const ROOTS: [&str; 5] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange"];
+
 /// What cannot stay as it is.
 pub(super) fn errors(loaded: &Loaded) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -24,6 +36,7 @@ pub(super) fn errors(loaded: &Loaded) -> Vec<Problem> {
     for (table, host) in hosts(loaded) {
         verdicts(loaded, table, host, &mut problems);
         for entry in table.policies.iter().flatten() {
+            pattern(entry, host, &mut problems);
             policy(entry, host, &mut problems);
         }
         prefixes(table, &mut problems);
@@ -143,6 +156,39 @@ fn verdicts(loaded: &Loaded, table: &Table, host: &broker::Settings, problems: &
             let problem = Problem::new(origin, "slow_consumer = \"latest-only\" needs `key`");
             problems.push(problem.note("name the header whose value tells messages apart: key = \"symbol\""));
         }
+    }
+}
+
+/// A pattern that nothing can match would leave its destinations without their policy, unnoticed.
+fn pattern(entry: &PolicyEntry, host: &broker::Settings, problems: &mut Vec<Problem>) {
+    let pattern = entry.pattern.as_str();
+    let mut problem = |what: String, note: &str| {
+        problems.push(Problem::new(Origin::File(entry.spot.clone()), what).note(note));
+    };
+    if Pattern::parse(pattern, Separator::Both).is_none() {
+        return problem(
+            format!("{} has more than three `#`", quoted(pattern)),
+            "a pattern may have three",
+        );
+    }
+    let is_under = |form: &str| pattern.strip_prefix(form).is_some_and(|rest| rest.starts_with('/'));
+    if let Some((alias, name)) = ALIASES.iter().find(|(alias, _)| is_under(alias)) {
+        let rest = pattern.strip_prefix(alias).unwrap_or_default();
+        return problem(
+            format!("destinations under {alias} are known by another name here"),
+            &format!("write {}", quoted(&format!("{name}{rest}"))),
+        );
+    }
+    let Some(root) = pieces(pattern, Separator::Both).next() else {
+        return;
+    };
+    let own = host.prefixes.iter().any(|own| own.prefix.starts_with(root));
+    if !own && !is_wildcard(root) && !ROOTS.contains(&root) {
+        let what = format!("no destination begins with {}", quoted(root));
+        problem(
+            what,
+            "patterns begin with /topic, /queue, or the `prefix` of a [[prefix]]",
+        );
     }
 }
 

@@ -90,9 +90,9 @@ impl Reader {
 
     fn hosts(&mut self, key: Key<'_, '_>, item: Item<'_, '_>) -> BTreeMap<String, Table> {
         let mut hosts = BTreeMap::new();
-        for (name, item) in self.table(key, item) {
+        for (name, item) in self.table("", key, item) {
             let mut host = Table::default();
-            for (key, item) in self.table(name, item) {
+            for (key, item) in self.table("hosts.", name, item) {
                 self.entry(key, item, &mut host, Some(name.get_ref()));
             }
             hosts.insert(name.get_ref().to_string(), host);
@@ -107,7 +107,8 @@ impl Reader {
             "policy" => into.policies = Some(self.policies(key, item)),
             "prefix" => into.prefixes = Some(self.prefixes(key, item)),
             section if SECTIONS.iter().any(|(known, _)| *known == section) => {
-                for (key, item) in self.table(key, item) {
+                let path = host.map(|host| format!("hosts.{}.", quoted(host))).unwrap_or_default();
+                for (key, item) in self.table(&path, key, item) {
                     let Some(option) = options::find(section, key.get_ref()) else {
                         self.unknown_key(key, section);
                         continue;
@@ -236,7 +237,12 @@ impl Reader {
         }
     }
 
-    fn table<'a, 'i>(&mut self, key: Key<'_, '_>, item: &'a Spanned<DeValue<'i>>) -> Vec<(Key<'a, 'i>, Item<'a, 'i>)> {
+    fn table<'a, 'i>(
+        &mut self,
+        path: &str,
+        key: Key<'_, '_>,
+        item: &'a Spanned<DeValue<'i>>,
+    ) -> Vec<(Key<'a, 'i>, Item<'a, 'i>)> {
         if let DeValue::Table(table) = item.get_ref() {
             return table.iter().collect();
         }
@@ -245,7 +251,7 @@ impl Reader {
         self.problem(
             spot,
             format!("`{name}` is a table"),
-            &format!("write [{name}], and its keys below"),
+            &format!("write [{path}{name}], and its keys below"),
         );
         Vec::new()
     }

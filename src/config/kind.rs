@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::unit;
 use crate::broker::settings::{TopicPolicy, WhenFull};
+use crate::server::origin::Origins;
 
 /// A value as the file, the environment or the command line gave it, before its option has been asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -376,7 +377,7 @@ fn items(value: &Value) -> Result<Vec<String>, String> {
             .filter(|item| !item.is_empty())
             .map(String::from)
             .collect()),
-        _ => Err("not a list".to_string()),
+        _ => Err("not a list of strings".to_string()),
     }
 }
 
@@ -420,31 +421,21 @@ fn path(item: &str) -> Result<String, String> {
     Ok(item.to_string())
 }
 
-/// An origin as browsers send it: lower case, without a path, without the port that the scheme implies.
+/// An entry of the list of origins. The server says what is one; the likely mistakes are told apart here.
 fn origin(item: &str) -> Result<String, String> {
-    if item == "*" {
-        return Ok(item.to_string());
-    }
     let bad = |why: &str| Err(format!("{} {why}", quoted(item)));
-    let Some((scheme, authority)) = item.split_once("://") else {
-        return bad("has no scheme: https://app.example");
-    };
-    if authority.contains('/') {
-        return bad("has a path or a slash at the end; an origin ends with host or port");
+    match item.split_once("://") {
+        None if item != "*" => return bad("has no scheme: https://app.example"),
+        Some((_, host)) if host.contains('/') => {
+            return bad("has a path or a slash at the end; an origin ends with host or port");
+        }
+        Some((_, host)) if host.contains('*') => return bad("has a wildcard; list each origin, or \"*\" for any"),
+        _ => {}
     }
-    if scheme.is_empty() || authority.is_empty() || !item.chars().all(|c| c.is_ascii_graphic()) {
-        return bad("is not an origin");
+    match Origins::new(&[item.to_string()]) {
+        Ok(_) => Ok(item.to_string()),
+        Err(_) => bad("is not an origin"),
     }
-    if authority.contains('*') {
-        return bad("has a wildcard; list each origin, or \"*\" for any");
-    }
-    let origin = item.to_ascii_lowercase();
-    let implied = match scheme.to_ascii_lowercase().as_str() {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return Ok(origin),
-    };
-    Ok(origin.strip_suffix(implied).unwrap_or(&origin).to_string())
 }
 
 fn heart_beat(value: &Value) -> Result<(u32, u32), String> {

@@ -100,13 +100,13 @@ pub(super) static OPTIONS: &[Opt] = &[
         "allowed_origins",
         Kind::Origins(|c| &mut c.settings.allowed_origins),
         "Origins of web pages that may connect, besides pages of the same host and of loopback; \
-         others are answered 403. \"*\" lets any page in.",
+         others are answered 403. \"*\" lets any page connect.",
     ),
     server(
         "server",
         "http_head",
         size(KIB..=MIB, |c| &mut c.settings.http_head_bytes),
-        "Octets of an HTTP request head; a longer one is refused.",
+        "Octets of an HTTP request head; a longer one is refused and the connection closed.",
     ),
     server(
         "server",
@@ -137,8 +137,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         "server",
         "connections",
         count(0..=BILLION, |c| &mut c.settings.connections),
-        "Connections that may be open, all listeners together; further ones wait to be accepted. \
-         0: as many as file descriptors allow.",
+        "Connections that may be open, all listeners together; further ones are refused \
+         (503 over HTTP). 0: as many as file descriptors allow.",
     ),
     server(
         "server",
@@ -161,7 +161,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "session",
         "connect_timeout",
         duration(1..=DAY, |c| &mut c.settings.session.connect_ms),
-        "Time from the opened connection to a complete CONNECT; then ERROR and close.",
+        "Time from the opened connection to a complete CONNECT; then ERROR connect-timeout.",
     ),
     server(
         "session",
@@ -193,7 +193,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "session",
         "probe_timeout",
         short(1..=DAY, |c| &mut c.settings.session.probe_ms),
-        "Time that a silent WebSocket client has to answer the ping; then ERROR and close.",
+        "Time that a silent WebSocket client has to answer the ping; then ERROR silent.",
     ),
     server(
         "session",
@@ -205,20 +205,22 @@ pub(super) static OPTIONS: &[Opt] = &[
         "session",
         "blocked_timeout",
         duration(0..=DAY, |c| &mut c.settings.session.blocked_ms),
-        "Time a SEND waits for room in a full queue or in memory; then ERROR and close. \
+        "Time a SEND waits for room in a full queue or in memory; then ERROR queue-full or memory-full. \
          The client's acknowledgements and heart-beats count meanwhile.",
     ),
     server(
         "session",
         "strict",
         Kind::Flag(|c| &mut c.settings.session.strict),
-        "Refuse with ERROR what is taken although the specification forbids it, such as \\r escaped in STOMP 1.1.",
+        "Refuse what is taken from clients in use although the specification forbids it: \\r as an escape in 1.1, CR LF as \
+         an end of line in 1.0 and 1.1, blanks around the number in content-length.",
     ),
     server(
         "session",
         "strict_host",
         Kind::Flag(|c| &mut c.settings.session.strict_host),
-        "Refuse a CONNECT whose host is not the name of a [hosts.NAME]. If false, it gets the default virtual host.",
+        "Refuse a CONNECT whose host is not the name of a [hosts.NAME] with ERROR unknown-host. \
+         If false, it gets the default virtual host.",
     ),
     server(
         "session",
@@ -231,37 +233,37 @@ pub(super) static OPTIONS: &[Opt] = &[
         "limits",
         "frame_before_connect",
         size(KIB..=GIB, |c| &mut c.settings.session.before_connect.frame),
-        "Octets of a whole frame before the client is connected; a longer one is an ERROR.",
+        "Octets of a whole frame before the client is connected; a longer one is ERROR frame-too-large.",
     ),
     server(
         "limits",
         "frame",
         size(KIB..=GIB, |c| &mut c.settings.session.connected.frame),
-        "Octets of a whole frame, body included, once the client is connected; a longer one is an ERROR.",
+        "Octets of a whole frame, body included, once the client is connected; a longer one is ERROR frame-too-large.",
     ),
     server(
         "limits",
         "header_lines",
         count(8..=100_000, |c| &mut c.settings.session.connected.header_lines),
-        "Header lines of a frame; more are an ERROR.",
+        "Header lines of a frame; more are ERROR headers-too-large.",
     ),
     server(
         "limits",
         "header_line",
         size(64..=GIB, |c| &mut c.settings.session.connected.header_line),
-        "Octets of one header line; a longer one is an ERROR.",
+        "Octets of one header line; a longer one is ERROR headers-too-large.",
     ),
     server(
         "limits",
         "head",
         size(256..=GIB, |c| &mut c.settings.session.connected.head),
-        "Octets of a frame's command and headers together; more are an ERROR.",
+        "Octets of a frame's command and headers together; more are ERROR headers-too-large.",
     ),
     server(
         "limits",
         "subscriptions",
         count(1..=BILLION, |c| &mut c.settings.session.subscriptions),
-        "Subscriptions of a connection; a further one is an ERROR.",
+        "Subscriptions of a connection; a further one is ERROR too-many-subscriptions.",
     ),
     host(
         "limits",
@@ -274,25 +276,25 @@ pub(super) static OPTIONS: &[Opt] = &[
         "limits",
         "transactions",
         count(1..=BILLION, |c| &mut c.settings.session.transactions),
-        "Open transactions of a connection; a further BEGIN is an ERROR.",
+        "Open transactions of a connection; a further BEGIN is ERROR too-many-transactions.",
     ),
     server(
         "limits",
         "transaction_frames",
         count(1..=BILLION, |c| &mut c.settings.session.transaction_frames),
-        "Frames of one transaction; a further one is an ERROR.",
+        "Frames of one transaction; a further one is ERROR transaction-too-large.",
     ),
     server(
         "limits",
         "transaction_size",
         size(KIB..=TIB, |c| &mut c.settings.session.transaction_bytes),
-        "Octets of one transaction; more are an ERROR.",
+        "Octets of one transaction; more are ERROR transaction-too-large.",
     ),
     server(
         "limits",
         "transaction_time",
         duration(1..=YEAR, |c| &mut c.settings.session.transaction_ms),
-        "Time a transaction may stay open; then ERROR and close, which aborts it.",
+        "Time a transaction may stay open; then ERROR transaction-timeout, and it is aborted.",
     ),
     host(
         "limits",
@@ -319,13 +321,13 @@ pub(super) static OPTIONS: &[Opt] = &[
         "limits",
         "destination_name",
         size(16..=MIB, |b| &mut b.destination_bytes),
-        "Octets of a destination's name; a longer one is an ERROR.",
+        "Octets of a destination's name; a longer one is ERROR bad-destination.",
     ),
     host(
         "limits",
         "destinations",
         count(1..=BILLION, |b| &mut b.destinations),
-        "Queues, and topics with subscriptions, of a virtual host; a further one is an ERROR.",
+        "Queues, and topics with subscriptions, of a virtual host; a further one is ERROR too-many-destinations.",
     ),
     host(
         "limits",
@@ -380,8 +382,8 @@ pub(super) static OPTIONS: &[Opt] = &[
         "queue",
         "full",
         Kind::WhenFull(|b| &mut b.queue.full),
-        "What a SEND to a full queue meets. block: it waits, up to session.blocked_timeout, then ERROR. \
-         reject: ERROR at once. drop-head: the oldest message that nobody holds is dropped and counted.",
+        "What a SEND to a full queue meets. block: it waits, up to session.blocked_timeout. \
+         reject: ERROR queue-full at once. drop-head: the oldest message that nobody holds is dropped and counted.",
     ),
     host(
         "queue",
@@ -404,7 +406,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "slow_consumer",
         Kind::SlowConsumer(|b| &mut b.topic),
         "What befalls a subscriber for whom more waits than limits.outbound_messages or limits.outbound_size. \
-         disconnect: ERROR and close. drop-oldest: the oldest waiting message gives way, and x-skipped of the next \
+         disconnect: ERROR slow-consumer. drop-oldest: the oldest waiting message gives way, and x-skipped of the next \
          one says how many did. latest-only: of those with the same value of the header topic.key only the latest \
          waits.",
     ),

@@ -17,7 +17,7 @@ mod embed;
 mod handshake;
 mod http;
 mod listener;
-mod origin;
+pub(crate) mod origin;
 mod roster;
 pub mod settings;
 mod stats;

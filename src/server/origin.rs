@@ -9,7 +9,7 @@ use super::Error;
 
 /// The origins an operator admits, besides a page's own host and this machine's.
 #[derive(Debug)]
-pub(super) struct Origins {
+pub(crate) struct Origins {
     any: bool,
     listed: Vec<Origin>,
 }
@@ -25,7 +25,7 @@ struct Origin {
 impl Origins {
     /// # Errors
     /// An entry of `listed` is neither `*` nor an origin.
-    pub(super) fn new(listed: &[String]) -> Result<Origins, Error> {
+    pub(crate) fn new(listed: &[String]) -> Result<Origins, Error> {
         let mut origins = Origins {
             any: false,
             listed: Vec::new(),

@@ -80,6 +80,13 @@ error: hoofbeat.toml:1:1: `limits` is a table
 }
 
 #[test]
+fn host_that_is_no_table() {
+    assert!(errors("[hosts]\na = 1\n").contains("`a` is a table"));
+    assert!(errors("[hosts]\na = 1\n").contains("write [hosts.a], and its keys below"));
+    assert!(errors("[hosts.a]\nqueue = 1\n").contains("write [hosts.\"a\".queue], and its keys below"));
+}
+
+#[test]
 fn wrong_unit() {
     is(
         "[limits]\n  frame = \"4MB\" # big\n",
@@ -171,6 +178,7 @@ fn origin() {
     assert!(why("https://app.example/").contains("a slash at the end"));
     assert!(why("https://*.example").contains("has a wildcard"));
     assert!(why("https://").contains("is not an origin"));
+    assert!(why("https://app.example:port").contains("is not an origin"));
 }
 
 #[test]
@@ -232,6 +240,24 @@ error: hoofbeat.toml:1:1: `policy` is a list of tables
     );
     assert!(errors("[[policy]]\npattern = \"a\"\n").contains("begins with a slash"));
     assert!(errors("[[policy]]\npattern = \"/queue/a\"\nmesages = 1\n").contains("did you mean `messages`?"));
+}
+
+#[test]
+fn pattern_that_matches_nothing() {
+    let why = |pattern: &str| errors(&format!("[[policy]]\npattern = \"{pattern}\"\n"));
+    assert_eq!(
+        why("/amq/queue/a.#"),
+        "error: hoofbeat.toml:2:11: destinations under /amq/queue are known by another name here\n  \
+         2 | pattern = \"/amq/queue/a.#\"\n    |           ^^^^^^^^^^^^^^^^\n  = write \"/queue/a.#\""
+    );
+    assert!(why("/chat/a").contains("no destination begins with \"/chat\""));
+    assert!(why("/topic/#.a.#.b.#.c.#").contains("has more than three `#`"));
+    for pattern in ["/#", "/*/a", "/queue/#", "/reply-queue/*/#", "/exchange/amq.direct/#"] {
+        assert!(
+            load_all(&format!("[[policy]]\npattern = \"{pattern}\"\n"), &[], &[]).is_ok(),
+            "{pattern}"
+        );
+    }
 }
 
 #[test]

@@ -298,10 +298,56 @@ fn addresses_have_short_forms() {
 }
 
 #[test]
-fn origins_are_as_browsers_send_them() {
-    let text = "[server]\nallowed_origins = [\"HTTPS://App.Example:443\", \"http://a.example:8080\"]\n";
-    let origins = load_file(text).config.settings.allowed_origins;
-    assert_eq!(origins, ["https://app.example", "http://a.example:8080"]);
+fn each_error_code_in_a_meaning_is_one() {
+    let codes: Vec<&str> = crate::session::fault::TABLE.iter().map(|kind| kind.code).collect();
+    for option in OPTIONS {
+        for part in option.meaning.split("ERROR ").skip(1) {
+            let word = part.split([' ', '.', ',', ';']).next().unwrap_or_default();
+            assert!(codes.contains(&word), "{}: ERROR {word}", option.name());
+        }
+    }
+}
+
+#[test]
+fn each_option_that_is_named_in_the_source_exists() {
+    // In full and alone, as in "server.tcp", or in parentheses, as in ERROR texts: (limits.frame).
+    let mut found = BTreeSet::new();
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("src/config") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.extend(option_names(&std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    for wanted in ["server.tcp", "limits.frame", "limits.destinations"] {
+        assert!(found.contains(wanted), "{wanted} is not among {found:?}");
+    }
+    for name in found {
+        assert!(
+            OPTIONS.iter().any(|option| option.name() == name),
+            "there is no option {name}"
+        );
+    }
+}
+
+/// What stands between quotes or parentheses and has the form of an option's name.
+fn option_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in text.split(['"', '(', ')', ' ', '`']) {
+        let Some((section, key)) = part.split_once('.') else {
+            continue;
+        };
+        let known = options::SECTIONS.iter().any(|(known, _)| *known == section);
+        let closed = text.contains(&format!("\"{part}\"")) || text.contains(&format!("({part})"));
+        if known && closed && !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            names.push(part.to_string());
+        }
+    }
+    names
 }
 
 #[test]
