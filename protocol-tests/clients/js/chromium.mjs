@@ -1,7 +1,7 @@
 // Runs scenarios of one JavaScript client in a page of headless Chromium: chromium.mjs '{"client":…,"adapter":…,…}'
 //
-// It speaks the browser's own debugging protocol rather than a test framework's, because frameworks keep every page
-// awake ("focus emulation", timer throttling off) and the hidden tab has to be a really hidden tab.
+// It speaks the browser's own debugging protocol: test frameworks make every page believe that it is in front ("focus
+// emulation"), and the hidden tab has to be a hidden one.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -45,7 +45,7 @@ async function told({ log, report, hide, ready, end }) {
   if (end) process.exit(0);
 }
 
-/** Puts another tab in front. A minute later Chromium lets the hidden page's timers run once a minute. */
+/** Puts another tab in front; from then on the page's timers run once a minute (throttle.mjs). */
 async function hideFor(seconds) {
   await browser.call('Target.activateTarget', { targetId: (await browser.open('about:blank')).targetId });
   const state = await browser.run('document.visibilityState', tab);
