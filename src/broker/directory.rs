@@ -98,13 +98,6 @@ impl Directory {
         }
     }
 
-    /// Every queue, in the order of their names.
-    pub fn queues(&self) -> Vec<Arc<Queue>> {
-        let mut all: Vec<_> = self.queues.iter().map(|queue| Arc::clone(&queue)).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-
     /// Numbers of topics and queues.
     pub fn sizes(&self) -> (usize, usize) {
         (self.topics.len(), self.queues.len())

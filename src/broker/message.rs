@@ -21,14 +21,32 @@ const WITHHELD: [&str; 9] = [
     "x-skipped",
 ];
 
-/// Octets of all messages that are alive, whoever holds them.
+/// What a broker holds in all, counted where it comes and goes.
 #[derive(Debug, Default)]
-pub struct Gauge(AtomicUsize);
+pub struct Gauge {
+    octets: AtomicUsize,
+    queued: AtomicUsize,
+}
 
 impl Gauge {
-    /// Octets held now.
+    /// Octets of all messages that are alive, whoever holds them.
     pub fn octets(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.octets.load(Ordering::Relaxed)
+    }
+
+    /// Messages in queues and in the backlogs of subscriptions, unacknowledged ones included.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Counts messages into a queue.
+    pub fn enqueued(&self, messages: usize) {
+        self.queued.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts messages out of a queue.
+    pub fn dequeued(&self, messages: usize) {
+        self.queued.fetch_sub(messages, Ordering::Relaxed);
     }
 }
 
@@ -80,7 +98,7 @@ impl std::fmt::Debug for Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        self.gauge.0.fetch_sub(self.size(), Ordering::Relaxed);
+        self.gauge.octets.fetch_sub(self.size(), Ordering::Relaxed);
     }
 }
 
@@ -167,7 +185,7 @@ impl Message {
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
         };
-        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
+        gauge.octets.fetch_add(message.size(), Ordering::Relaxed);
         message
     }
 
@@ -276,7 +294,7 @@ impl Message {
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
         };
-        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
+        gauge.octets.fetch_add(message.size(), Ordering::Relaxed);
         message
     }
 
@@ -315,7 +333,7 @@ impl Message {
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
         };
-        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
+        gauge.octets.fetch_add(message.size(), Ordering::Relaxed);
         message
     }
 }

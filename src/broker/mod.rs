@@ -121,7 +121,7 @@ impl Broker {
             topics,
             queues,
             patterns: self.patterns.len(),
-            queued_messages: self.directory.queues().iter().map(|queue| queue.len()).sum(),
+            queued_messages: self.gauge.queued(),
             message_octets: self.gauge.octets(),
             agenda: self.agenda.len(),
             transactions: self.transactions.load(Ordering::Relaxed),
@@ -300,7 +300,14 @@ impl Broker {
             policy.full = WhenFull::DropHead;
             policy.delivery_limit = 0;
         }
-        Queue::new(Arc::clone(name), policy, options, owner, Arc::clone(&self.journal))
+        Queue::new(
+            Arc::clone(name),
+            policy,
+            options,
+            owner,
+            Arc::clone(&self.journal),
+            Arc::clone(&self.gauge),
+        )
     }
 
     fn queue_policy(&self, name: &str) -> QueuePolicy {

@@ -203,7 +203,14 @@ impl Broker {
                 ..self.settings.queue.clone()
             };
             let journal = Arc::clone(&self.journal);
-            let queue = Queue::new("".into(), policy, Options::default(), Some(ask.session), journal);
+            let queue = Queue::new(
+                "".into(),
+                policy,
+                Options::default(),
+                Some(ask.session),
+                journal,
+                Arc::clone(&self.gauge),
+            );
             queue.consume(self.terms(ask, lane, outbound), &self.counters, now);
             Arc::new(queue)
         });

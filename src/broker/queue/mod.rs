@@ -2,22 +2,23 @@
 
 mod ledger;
 mod ready;
+mod settle;
+mod state;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use ledger::{NotHeld, Tags};
 pub use ready::Entry;
 
 use ledger::Ledger;
-use ready::Ready;
+use state::{Consumer, State};
 
 use super::journal::{Journal, Record};
-use super::message::Message;
+use super::message::{Gauge, Message};
 use super::outbound::{Delivery, LaneId, Offered, Outbound, SlowConsumer};
 use super::settings::{Prefetch, QueuePolicy, TopicPolicy, WhenFull};
 use super::stats::Counters;
-use super::subscription::{AckMode, Settle, Target};
+use super::subscription::{AckMode, Target};
 use super::Now;
 
 /// What a client may ask of a queue that it is the first to name, beside the operator's policy.
@@ -67,47 +68,9 @@ pub struct Queue {
     pub options: Options,
     policy: QueuePolicy,
     journal: Arc<dyn Journal>,
+    gauge: Arc<Gauge>,
     /// Locked before any outbound, never after; no destination is locked under it.
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Removed from the directory: look again.
-    retired: bool,
-    ready: Ready,
-    consumers: BTreeMap<u32, Consumer>,
-    next_consumer: u32,
-    /// Consumers that may take a message, in the order in which they are served.
-    available: VecDeque<u32>,
-    /// In the queue, unacknowledged ones included.
-    messages: usize,
-    octets: usize,
-    /// Room promised to COMMITs under way.
-    reserved_messages: usize,
-    reserved_octets: usize,
-    next_seq: u64,
-    /// Senders to be called when there is room.
-    waiting: Vec<Arc<Outbound>>,
-    /// Since when it is empty and without consumers, in `Now::mono`.
-    idle_since: Option<u64>,
-    idle_announced: bool,
-    /// The expiry the agenda knows of.
-    expiry_announced: Option<u64>,
-}
-
-#[derive(Debug)]
-struct Consumer {
-    outbound: Arc<Outbound>,
-    lane: LaneId,
-    mode: AckMode,
-    prefetch: Prefetch,
-    unacknowledged: usize,
-    ledger: Ledger,
-    /// It still takes messages; if not, it only waits for late acknowledgements.
-    active: bool,
-    /// It stands in `State::available`.
-    standing: bool,
 }
 
 /// A subscription to a queue.
@@ -177,6 +140,7 @@ impl Queue {
         options: Options,
         owner: Option<u64>,
         journal: Arc<dyn Journal>,
+        gauge: Arc<Gauge>,
     ) -> Queue {
         Queue {
             name,
@@ -184,6 +148,7 @@ impl Queue {
             policy: options.narrow(&policy),
             options,
             journal,
+            gauge,
             state: Mutex::default(),
         }
     }
@@ -265,7 +230,7 @@ impl Queue {
             let Some(oldest) = state.ready.pop_least() else {
                 return false;
             };
-            state.uncount(&oldest);
+            self.uncount(&mut state, &oldest);
         }
         self.append(&mut state, message, None);
         self.dispatch(&mut state, counters, now);
@@ -355,131 +320,6 @@ impl Queue {
         self.effects(&mut state, Vec::new(), now)
     }
 
-    /// Deliveries up to `tag` have been written: in auto mode that settles them.
-    pub fn written(&self, id: u32, tag: u64, counters: &Counters, now: Now) -> Effects {
-        let mut state = self.lock();
-        let mut settled = 0;
-        while let Some(entry) = state.take_up_to(id, tag) {
-            self.remove(&mut state, &entry, None);
-            settled += 1;
-        }
-        counters.settled.add(settled);
-        state.stand(id);
-        self.dispatch(&mut state, counters, now);
-        self.effects(&mut state, Vec::new(), now)
-    }
-
-    /// The tags that settling `tag` would settle now.
-    pub fn covered(&self, id: u32, tag: u64) -> Result<Tags, NotHeld> {
-        let state = self.lock();
-        let consumer = state.consumers.get(&id).ok_or(NotHeld::Already)?;
-        consumer.ledger.covered(tag, consumer.mode == AckMode::Client)
-    }
-
-    /// Settles `tag`, and earlier ones where the mode is cumulative.
-    pub fn settle(&self, id: u32, tag: u64, settle: Settle, counters: &Counters, now: Now) -> Result<Effects, NotHeld> {
-        let mut state = self.lock();
-        let consumer = state.consumers.get(&id).ok_or(NotHeld::Already)?;
-        let tags = consumer.ledger.covered(tag, consumer.mode == AckMode::Client)?;
-        Ok(self.settle_all(&mut state, id, &tags, settle, None, counters, now))
-    }
-
-    /// Settles what a transaction has held, on COMMIT.
-    pub fn settle_tags(
-        &self,
-        id: u32,
-        tags: &[u64],
-        settle: Settle,
-        batch: Option<u64>,
-        counters: &Counters,
-        now: Now,
-    ) -> Effects {
-        let mut state = self.lock();
-        self.settle_all(&mut state, id, tags, settle, batch, counters, now)
-    }
-
-    /// Puts what `tag` covers into a transaction: credit is free, and nobody else can settle it.
-    pub fn enter(&self, id: u32, tag: u64, counters: &Counters, now: Now) -> Result<Tags, NotHeld> {
-        let mut state = self.lock();
-        let consumer = state.consumers.get_mut(&id).ok_or(NotHeld::Already)?;
-        let tags = consumer.ledger.covered(tag, consumer.mode == AckMode::Client)?;
-        for tag in &tags {
-            consumer.ledger.enter(*tag);
-        }
-        state.stand(id);
-        self.dispatch(&mut state, counters, now);
-        Ok(tags)
-    }
-
-    /// Takes it out again on ABORT: unacknowledged as before.
-    pub fn release(&self, id: u32, tags: &[u64]) {
-        let mut state = self.lock();
-        if let Some(consumer) = state.consumers.get_mut(&id) {
-            for tag in tags {
-                consumer.ledger.release(*tag);
-            }
-        }
-    }
-
-    /// The subscription ends by UNSUBSCRIBE. Deliveries from `waiting` on were never written and go back; the
-    /// others stay for late acknowledgements. Whether any do.
-    pub fn cancel(&self, id: u32, waiting: Option<u64>, counters: &Counters, now: Now) -> (bool, Effects) {
-        let mut state = self.lock();
-        let Some(consumer) = state.consumers.get_mut(&id) else {
-            return (false, Effects::default());
-        };
-        consumer.active = false;
-        if let Some(waiting) = waiting {
-            let never_written = consumer.ledger.tags().into_iter().filter(|tag| *tag >= waiting);
-            let entries: Vec<Entry> = never_written.filter_map(|tag| consumer.ledger.take(tag)).collect();
-            for entry in entries {
-                state.ready.put_back(entry);
-            }
-        }
-        let left = state
-            .consumers
-            .get(&id)
-            .is_some_and(|consumer| !consumer.ledger.is_empty());
-        if !left {
-            state.consumers.remove(&id);
-        }
-        self.dispatch(&mut state, counters, now);
-        let mut effects = self.effects(&mut state, Vec::new(), now);
-        effects.delete = self.options.auto_delete && !state.consumers.values().any(|c| c.active);
-        (left, effects)
-    }
-
-    /// The connection has ended. Deliveries before `unwritten` may have been seen and come back as redelivered;
-    /// the others come back as they were.
-    pub fn leave(&self, id: u32, unwritten: Option<u64>, counters: &Counters, now: Now) -> Effects {
-        let mut state = self.lock();
-        let Some(mut consumer) = state.consumers.remove(&id) else {
-            return Effects::default();
-        };
-        let mut dead = Vec::new();
-        for tag in consumer.ledger.tags() {
-            let Some(entry) = consumer.ledger.take(tag) else {
-                continue;
-            };
-            match unwritten.is_none_or(|first| tag < first) {
-                true => self.give_back(&mut state, entry, &mut dead, counters),
-                false => state.ready.put_back(entry),
-            }
-        }
-        self.dispatch(&mut state, counters, now);
-        let mut effects = self.effects(&mut state, dead, now);
-        effects.delete = self.options.auto_delete && !state.consumers.values().any(|c| c.active);
-        effects
-    }
-
-    /// Whether a consumer has deliveries that could still be settled.
-    pub fn holds(&self, id: u32) -> bool {
-        self.lock()
-            .consumers
-            .get(&id)
-            .is_some_and(|consumer| !consumer.ledger.is_empty())
-    }
-
     /// Drops what waits for a consumer: the backlog of a topic's subscription that has ended.
     pub fn drop_ready(&self) {
         let mut state = self.lock();
@@ -524,6 +364,7 @@ impl Queue {
         }
         state.retired = true;
         let dropped = state.messages;
+        self.gauge.dequeued(dropped);
         let kept = std::mem::take(&mut *state);
         state.retired = true;
         self.journal.write(Record::Remove { queue: &self.name }, None);
@@ -556,6 +397,7 @@ impl Queue {
         state.next_seq += 1;
         state.messages += 1;
         state.octets += message.size();
+        self.gauge.enqueued(1);
         state.idle_since = None;
         if message.properties().persistent {
             self.journal.write(
@@ -572,7 +414,7 @@ impl Queue {
 
     /// Takes an entry out of the count: it has left the queue for good.
     fn remove(&self, state: &mut State, entry: &Entry, batch: Option<u64>) {
-        state.uncount(entry);
+        self.uncount(state, entry);
         if entry.message.properties().persistent {
             self.journal.write(
                 Record::Settle {
@@ -582,6 +424,12 @@ impl Queue {
                 batch,
             );
         }
+    }
+
+    fn uncount(&self, state: &mut State, entry: &Entry) {
+        state.messages -= 1;
+        state.octets -= entry.message.size();
+        self.gauge.dequeued(1);
     }
 
     /// Hands out what can be handed out, to each consumer in turn.
@@ -630,71 +478,6 @@ impl Queue {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // one private place that three public ones share
-    fn settle_all(
-        &self,
-        state: &mut State,
-        id: u32,
-        tags: &[u64],
-        settle: Settle,
-        batch: Option<u64>,
-        counters: &Counters,
-        now: Now,
-    ) -> Effects {
-        let mut dead = Vec::new();
-        for tag in tags {
-            let Some(entry) = state.consumers.get_mut(&id).and_then(|c| c.ledger.take(*tag)) else {
-                continue;
-            };
-            match settle {
-                Settle::Ack => {
-                    self.remove(state, &entry, batch);
-                    counters.settled.one();
-                }
-                Settle::Nack { requeue: true } => self.give_back(state, entry, &mut dead, counters),
-                Settle::Nack { requeue: false } => {
-                    state.uncount(&entry);
-                    let entry = Entry {
-                        attempts: entry.attempts + 1,
-                        ..entry
-                    };
-                    dead.push(Dead {
-                        entry,
-                        reason: "rejected",
-                    });
-                }
-            }
-        }
-        if state
-            .consumers
-            .get(&id)
-            .is_some_and(|c| !c.active && c.ledger.is_empty())
-        {
-            state.consumers.remove(&id);
-        }
-        state.stand(id);
-        self.dispatch(state, counters, now);
-        self.effects(state, dead, now)
-    }
-
-    /// A delivery failed: back to its place, or to the dead if that was the last try.
-    fn give_back(&self, state: &mut State, entry: Entry, dead: &mut Vec<Dead>, counters: &Counters) {
-        let entry = Entry {
-            attempts: entry.attempts + 1,
-            ..entry
-        };
-        if self.policy.delivery_limit > 0 && entry.attempts >= self.policy.delivery_limit {
-            state.uncount(&entry);
-            dead.push(Dead {
-                entry,
-                reason: "delivery-limit",
-            });
-            return;
-        }
-        counters.redelivered.one();
-        state.ready.put_back(entry);
-    }
-
     fn effects(&self, state: &mut State, dead: Vec<Dead>, now: Now) -> Effects {
         let mut effects = Effects {
             dead,
@@ -719,52 +502,9 @@ impl Queue {
     }
 }
 
-impl State {
-    fn wait(&mut self, sender: &Arc<Outbound>) {
-        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, sender)) {
-            self.waiting.push(Arc::clone(sender));
-        }
-    }
-
-    fn unreserve(&mut self, messages: usize, octets: usize) {
-        self.reserved_messages = self.reserved_messages.saturating_sub(messages);
-        self.reserved_octets = self.reserved_octets.saturating_sub(octets);
-    }
-
-    fn call_waiting(&mut self) {
-        for sender in std::mem::take(&mut self.waiting) {
-            sender.nudge();
-        }
-    }
-
-    fn uncount(&mut self, entry: &Entry) {
-        self.messages -= 1;
-        self.octets -= entry.message.size();
-    }
-
-    /// Puts a consumer in the row, if it is not there and wants a message.
-    fn stand(&mut self, id: u32) {
-        let Some(consumer) = self.consumers.get_mut(&id) else {
-            return;
-        };
-        if !consumer.standing && consumer.wants() {
-            consumer.standing = true;
-            self.available.push_back(id);
-        }
-    }
-
-    fn take_up_to(&mut self, id: u32, tag: u64) -> Option<Entry> {
-        let ledger = &mut self.consumers.get_mut(&id)?.ledger;
-        let front = ledger.front().filter(|front| *front <= tag)?;
-        ledger.take(front)
-    }
-}
-
-impl Consumer {
-    /// Whether its credit allows a further message.
-    fn wants(&self) -> bool {
-        let (messages, octets) = self.ledger.used();
-        let credit = messages < self.prefetch.messages && (octets < self.prefetch.bytes || messages == 0);
-        self.active && credit && self.ledger.len() < self.unacknowledged
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let left = self.lock().messages;
+        self.gauge.dequeued(left);
     }
 }

@@ -173,10 +173,7 @@ fn row_032_the_first_breach_is_told() {
                 head,
             };
             for end in ["\n", "\r\n", "\r\r\n", "\0", "\r\0"] {
-                let _ = within(
-                    limits,
-                    format!("SEND\nabc:defghij{end}{}", "x".repeat(30)).as_bytes(),
-                );
+                let _ = within(limits, format!("SEND\nabc:defghij{end}{}", "x".repeat(30)).as_bytes());
             }
         }
     }

@@ -1,12 +1,15 @@
 //! What waits to be written to one connection: control frames, and a lane for each subscription.
 
-use std::collections::{BTreeMap, VecDeque};
+mod lanes;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use lanes::{Lane, Lanes};
+
 use super::message::Message;
 use super::settings::{OutboundLimits, TopicPolicy};
-use crate::stomp::encode::decimal;
 use crate::stomp::Version;
 
 /// Deliveries drained in one turn.
@@ -115,52 +118,6 @@ pub struct Outbound {
     lanes: Mutex<Lanes>,
 }
 
-#[derive(Debug, Default)]
-struct Lanes {
-    control: VecDeque<Box<[u8]>>,
-    control_octets: usize,
-    slots: Vec<Option<Lane>>,
-    /// Slots of lanes with deliveries, in the order in which they are served.
-    turn: VecDeque<u32>,
-    /// Waiting in all lanes.
-    messages: usize,
-    octets: usize,
-    /// Of these, what queues put there.
-    queued_messages: usize,
-    queued_octets: usize,
-    /// A queue was refused and wants to hear of room.
-    stalled: bool,
-    /// Something else than frames calls for the owner: room in a queue, a kept ticket.
-    nudged: bool,
-    slow: Option<SlowConsumer>,
-    /// No delivery is taken or drained any more; control frames still are.
-    finished: bool,
-    closed: bool,
-    waker: Option<Waker>,
-    /// Where the part of a frame that differs between deliveries is put together.
-    scratch: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Lane {
-    serial: u32,
-    head: LaneHead,
-    waiting: VecDeque<Delivery>,
-    octets: usize,
-    /// Messages that gave way since the last delivery.
-    skipped: u64,
-    latest: Option<Box<Latest>>,
-}
-
-/// Keeps only the newest message per key. `keys` runs beside `Lane::waiting`.
-#[derive(Debug, Default)]
-struct Latest {
-    /// Number of the front of `Lane::waiting`.
-    first: u64,
-    keys: VecDeque<Option<Arc<str>>>,
-    place: BTreeMap<Arc<str>, u64>,
-}
-
 impl Outbound {
     /// An empty outbound.
     pub fn new(limits: OutboundLimits) -> Outbound {
@@ -252,14 +209,7 @@ impl Outbound {
     /// A lane for the subscription `serial`.
     pub fn open_lane(&self, serial: u32, head: LaneHead) -> LaneId {
         let mut lanes = self.lock();
-        let lane = Lane {
-            serial,
-            head,
-            waiting: VecDeque::new(),
-            octets: 0,
-            skipped: 0,
-            latest: None,
-        };
+        let lane = Lane::new(serial, head);
         let slot = match lanes.slots.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
@@ -369,21 +319,27 @@ impl Outbound {
         Offered::Taken
     }
 
-    /// Appends waiting frames to `sink`, control frames first, at most 64 frames or 64 KiB, and one mark for each
+    /// Appends waiting frames to `sink`, control frames first, then at most 64 deliveries or
+    /// 64 KiB of them, and one mark for each
     /// frame of a queue.
     pub fn drain(&self, sink: &mut impl FrameSink, marks: &mut VecDeque<Mark>, unix_ms: u64) -> Drained {
         let mut drained = Drained::default();
         let mut lanes = self.lock();
+        // Control frames have a budget of their own, or a client that floods us would starve its deliveries.
         let start = sink.position();
-        let mut frames = 0;
-        while frames < TURN_FRAMES && sink.position() - start < TURN_OCTETS {
-            if let Some(frame) = lanes.control.pop_front() {
-                lanes.control_octets -= frame.len();
-                sink.frame(&[&frame], true);
-            } else if lanes.finished || !lanes.deliver(sink, marks, unix_ms, &mut drained) {
+        while sink.position() - start < TURN_OCTETS {
+            let Some(frame) = lanes.control.pop_front() else { break };
+            lanes.control_octets -= frame.len();
+            sink.frame(&[&frame], true);
+        }
+        let start = sink.position();
+        for _ in 0..TURN_FRAMES {
+            if lanes.finished
+                || sink.position() - start >= TURN_OCTETS
+                || !lanes.deliver(sink, marks, unix_ms, &mut drained)
+            {
                 break;
             }
-            frames += 1;
         }
         drained.more = !lanes.control.is_empty() || (!lanes.finished && !lanes.turn.is_empty());
         drained
@@ -398,214 +354,5 @@ impl Outbound {
                 return Some((id, delivery));
             }
         }
-    }
-}
-
-impl Lanes {
-    fn has_work(&self) -> bool {
-        !self.control.is_empty() || self.nudged || (!self.finished && (!self.turn.is_empty() || self.slow.is_some()))
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn lane(&mut self, id: LaneId) -> Option<&mut Lane> {
-        match self.slots.get_mut(id.slot as usize) {
-            Some(Some(lane)) if lane.serial == id.serial => Some(lane),
-            _ => None,
-        }
-    }
-
-    fn fits(&self, size: usize, limits: &OutboundLimits) -> bool {
-        self.messages == 0 || (self.messages < limits.messages && self.octets + size <= limits.bytes)
-    }
-
-    fn push(&mut self, id: LaneId, delivery: Delivery, size: usize, key: Option<&Arc<str>>) {
-        let Some(lane) = self.lane(id) else { return };
-        if key.is_some() && lane.latest.is_none() {
-            // From here on the keys run beside what waits, which has none.
-            let keys = lane.waiting.iter().map(|_| None).collect();
-            lane.latest = Some(Box::new(Latest {
-                keys,
-                ..Latest::default()
-            }));
-        }
-        if let Some(latest) = &mut lane.latest {
-            if let Some(key) = key {
-                latest
-                    .place
-                    .insert(Arc::clone(key), latest.first + latest.keys.len() as u64);
-            }
-            latest.keys.push_back(key.cloned());
-        }
-        lane.waiting.push_back(delivery);
-        lane.octets += size;
-        let (first, queue) = (lane.waiting.len() == 1, lane.head.queue);
-        if first {
-            self.turn.push_back(id.slot);
-        }
-        self.messages += 1;
-        self.octets += size;
-        if queue {
-            self.queued_messages += 1;
-            self.queued_octets += size;
-        }
-        self.wake();
-    }
-
-    /// Puts `delivery` in the place of the waiting one with the same key, if there is one.
-    fn replace(&mut self, id: LaneId, key: &Arc<str>, delivery: &Delivery, size: usize) -> bool {
-        let Some(lane) = self.lane(id) else { return false };
-        let Some(latest) = &lane.latest else { return false };
-        let Some(place) = latest.place.get(key) else {
-            return false;
-        };
-        let Some(old) = lane.waiting.get_mut((place - latest.first) as usize) else {
-            return false;
-        };
-        let before = old.message.size();
-        *old = delivery.clone();
-        lane.skipped += 1;
-        lane.octets = lane.octets - before + size;
-        self.octets = self.octets - before + size;
-        true
-    }
-
-    /// Drops the oldest delivery of a topic's lane, or counts the new one as skipped if none waits there.
-    fn drop_oldest(&mut self, id: LaneId) -> bool {
-        let Some(lane) = self.lane(id) else { return false };
-        lane.skipped += 1;
-        let Some(oldest) = lane.pop() else { return false };
-        let size = oldest.message.size();
-        if lane.waiting.is_empty() {
-            self.turn.retain(|slot| *slot != id.slot);
-        }
-        self.messages -= 1;
-        self.octets -= size;
-        true
-    }
-
-    /// The next delivery in turn; its lane goes to the end of the row.
-    fn next(&mut self) -> Option<(LaneId, Delivery)> {
-        let slot = self.turn.pop_front()?;
-        let lane = self.slots.get_mut(slot as usize)?.as_mut()?;
-        let delivery = lane.pop()?;
-        let size = delivery.message.size();
-        let (serial, queue) = (lane.serial, lane.head.queue);
-        if !lane.waiting.is_empty() {
-            self.turn.push_back(slot);
-        }
-        self.messages -= 1;
-        self.octets -= size;
-        if queue {
-            self.queued_messages -= 1;
-            self.queued_octets -= size;
-        }
-        Some((LaneId { slot, serial }, delivery))
-    }
-
-    /// Appends the next delivery in turn to `sink`. False when none waits.
-    fn deliver(
-        &mut self,
-        sink: &mut impl FrameSink,
-        marks: &mut VecDeque<Mark>,
-        unix_ms: u64,
-        drained: &mut Drained,
-    ) -> bool {
-        let Some((id, delivery)) = self.next() else {
-            return false;
-        };
-        let Some(Some(lane)) = self.slots.get_mut(id.slot as usize) else {
-            return false;
-        };
-        let message = &delivery.message;
-        if !lane.head.queue && message.is_expired(unix_ms) {
-            drained.expired += 1;
-            return true;
-        }
-        let scratch = &mut self.scratch;
-        scratch.clear();
-        if lane.head.manual {
-            decimal(scratch, u64::from(lane.serial));
-            scratch.push(b'-');
-            decimal(scratch, delivery.tag);
-            if lane.head.version == Version::V1_2 {
-                scratch.extend_from_slice(b"\nack:");
-                decimal(scratch, u64::from(lane.serial));
-                scratch.push(b'-');
-                decimal(scratch, delivery.tag);
-            }
-        } else {
-            decimal(scratch, message.number());
-        }
-        if lane.head.queue {
-            let flag: &[u8] = if delivery.attempts > 0 {
-                b"\nredelivered:true"
-            } else {
-                b"\nredelivered:false"
-            };
-            scratch.extend_from_slice(flag);
-            if delivery.attempts > 0 {
-                scratch.extend_from_slice(b"\ndelivery-count:");
-                decimal(scratch, u64::from(delivery.attempts) + 1);
-            }
-        }
-        if lane.skipped > 0 {
-            scratch.extend_from_slice(b"\nx-skipped:");
-            decimal(scratch, std::mem::take(&mut lane.skipped));
-        }
-        scratch.push(b'\n');
-        let tail = message.tail(lane.head.version, lane.head.safe);
-        sink.frame(&[&lane.head.prefix, scratch, tail], message.is_utf8());
-        drained.deliveries += 1;
-        if lane.head.queue {
-            marks.push_back(Mark {
-                end: sink.position(),
-                lane: id,
-                tag: delivery.tag,
-            });
-        }
-        true
-    }
-
-    fn fail(&mut self, slow: SlowConsumer) {
-        self.drop_topics();
-        self.slow = Some(slow);
-        self.wake();
-    }
-
-    fn drop_topics(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(lane) = slot.take_if(|lane| !lane.head.queue) {
-                self.messages -= lane.waiting.len();
-                self.octets -= lane.octets;
-            }
-        }
-        self.turn.clear();
-        self.stalled = false;
-    }
-}
-
-impl Lane {
-    fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.waiting.pop_front()?;
-        self.octets -= delivery.message.size();
-        if let Some(latest) = &mut self.latest {
-            let number = latest.first;
-            latest.first += 1;
-            if let Some(Some(key)) = latest.keys.pop_front() {
-                if latest.place.get(&key) == Some(&number) {
-                    latest.place.remove(&key);
-                }
-            }
-        }
-        if self.waiting.is_empty() && self.waiting.capacity() > 256 {
-            // A burst must not leave its memory with an idle subscription.
-            self.waiting = VecDeque::new();
-        }
-        Some(delivery)
     }
 }

@@ -1,0 +1,95 @@
+//! What is behind a queue's lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::ledger::Ledger;
+use super::ready::{Entry, Ready};
+use crate::broker::outbound::{LaneId, Outbound};
+use crate::broker::settings::Prefetch;
+use crate::broker::subscription::AckMode;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Removed from the directory: look again.
+    pub(super) retired: bool,
+    pub(super) ready: Ready,
+    pub(super) consumers: BTreeMap<u32, Consumer>,
+    pub(super) next_consumer: u32,
+    /// Consumers that may take a message, in the order in which they are served.
+    pub(super) available: VecDeque<u32>,
+    /// In the queue, unacknowledged ones included.
+    pub(super) messages: usize,
+    pub(super) octets: usize,
+    /// Room promised to COMMITs under way.
+    pub(super) reserved_messages: usize,
+    pub(super) reserved_octets: usize,
+    pub(super) next_seq: u64,
+    /// Senders to be called when there is room.
+    pub(super) waiting: Vec<Arc<Outbound>>,
+    /// Since when it is empty and without consumers, in `Now::mono`.
+    pub(super) idle_since: Option<u64>,
+    pub(super) idle_announced: bool,
+    /// The expiry the agenda knows of.
+    pub(super) expiry_announced: Option<u64>,
+}
+
+/// One who takes messages.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) lane: LaneId,
+    pub(super) mode: AckMode,
+    pub(super) prefetch: Prefetch,
+    pub(super) unacknowledged: usize,
+    pub(super) ledger: Ledger,
+    /// It still takes messages; if not, it only waits for late acknowledgements.
+    pub(super) active: bool,
+    /// It stands in `State::available`.
+    pub(super) standing: bool,
+}
+
+impl State {
+    pub(super) fn wait(&mut self, sender: &Arc<Outbound>) {
+        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, sender)) {
+            self.waiting.push(Arc::clone(sender));
+        }
+    }
+
+    pub(super) fn unreserve(&mut self, messages: usize, octets: usize) {
+        self.reserved_messages = self.reserved_messages.saturating_sub(messages);
+        self.reserved_octets = self.reserved_octets.saturating_sub(octets);
+    }
+
+    pub(super) fn call_waiting(&mut self) {
+        for sender in std::mem::take(&mut self.waiting) {
+            sender.nudge();
+        }
+    }
+
+    /// Puts a consumer in the row, if it is not there and wants a message.
+    pub(super) fn stand(&mut self, id: u32) {
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        if !consumer.standing && consumer.wants() {
+            consumer.standing = true;
+            self.available.push_back(id);
+        }
+    }
+
+    pub(super) fn take_up_to(&mut self, id: u32, tag: u64) -> Option<Entry> {
+        let ledger = &mut self.consumers.get_mut(&id)?.ledger;
+        let front = ledger.front().filter(|front| *front <= tag)?;
+        ledger.take(front)
+    }
+}
+
+impl Consumer {
+    /// Whether its credit allows a further message.
+    pub(super) fn wants(&self) -> bool {
+        let (messages, octets) = self.ledger.used();
+        let credit = messages < self.prefetch.messages && (octets < self.prefetch.bytes || messages == 0);
+        self.active && credit && self.ledger.len() < self.unacknowledged
+    }
+}
