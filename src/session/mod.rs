@@ -18,6 +18,8 @@ mod receipts;
 mod send;
 pub mod settings;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

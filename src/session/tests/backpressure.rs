@@ -1,0 +1,191 @@
+//! Full queues: who waits, what still counts, and for how long.
+
+use super::{body, header, Step, World};
+use crate::broker::settings::{QueuePolicy, WhenFull};
+use crate::broker::Settings;
+
+fn full_at(messages: usize, full: WhenFull) -> Settings {
+    Settings {
+        queue: QueuePolicy {
+            messages,
+            full,
+            ..QueuePolicy::default()
+        },
+        ..Settings::default()
+    }
+}
+
+fn send(n: usize) -> String {
+    format!("SEND\ndestination:/queue/q\nreceipt:{n}\n\n{n}")
+}
+
+fn receipts(frames: &[String]) -> Vec<&str> {
+    frames.iter().filter_map(|frame| header(frame, "receipt-id")).collect()
+}
+
+#[test]
+fn a_sender_waits_for_room_and_its_frames_stay_in_order() {
+    let mut world = World::new(full_at(2, WhenFull::Block));
+    let (mut sender, mut consumer) = (world.client(), world.client());
+    for n in 0..4 {
+        sender.send(&world, &send(n));
+    }
+    sender.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/x\nreceipt:s\n\n");
+    assert_eq!(receipts(&sender.take(&world)), ["0", "1"]);
+    assert_eq!(
+        world.broker.sizes().subscriptions,
+        0,
+        "what came behind the blocked SEND waits too"
+    );
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    let mut seen = consumer.bodies(&world);
+    assert_eq!(receipts(&sender.take(&world)), ["2", "3", "s"]);
+    seen.extend(consumer.bodies(&world));
+    assert_eq!(seen, ["0", "1", "2", "3"]);
+}
+
+#[test]
+fn acknowledgements_of_a_blocked_sender_count() {
+    let mut world = World::new(full_at(1, WhenFull::Block));
+    let mut both = world.client();
+    both.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\nack:client\n\n");
+    both.send(&world, &send(0));
+    both.send(&world, &send(1));
+    let frames = both.take(&world);
+    let id = frames.iter().find_map(|frame| header(frame, "ack")).expect("a MESSAGE");
+    both.send(&world, &format!("ACK\nid:{id}\nreceipt:a\n\n"));
+    let frames = both.take(&world);
+    assert_eq!(receipts(&frames), ["1", "a"], "in the order of the frames");
+    assert!(frames.iter().any(|frame| body(frame) == "1"));
+}
+
+#[test]
+fn a_sender_that_waits_too_long_is_told_which_limit_it_met() {
+    let mut world = World::new(full_at(1, WhenFull::Block));
+    let mut sender = world.client();
+    sender.send(&world, &send(0));
+    sender.send(&world, &send(1));
+    sender.take(&world);
+    world.pass(29_999);
+    assert_eq!(sender.session.advance(world.now), Step::Done);
+    world.pass(1);
+    let step = sender.session.advance(world.now);
+    assert!(matches!(&step, Step::Close(close) if close.code == 1008), "{step:?}");
+    let frames = sender.take(&world);
+    let error = frames.last().expect("an ERROR");
+    assert_eq!(
+        (header(error, "code"), header(error, "receipt-id")),
+        (Some("queue-full"), Some("1"))
+    );
+    assert!(
+        body(error).contains("queue.messages") && body(error).contains("session.blocked_timeout"),
+        "{error}"
+    );
+    assert_eq!(
+        world.broker.queue_length("/queue/q"),
+        Some(1),
+        "the message that waited is not in"
+    );
+}
+
+#[test]
+fn a_blocked_sender_stops_being_read_but_not_at_once() {
+    let mut world = World::new(full_at(1, WhenFull::Block));
+    let mut sender = world.client();
+    let mut sent = 0;
+    while sender.session.accepts_input() {
+        sender.send(&world, &send(sent));
+        sent += 1;
+    }
+    assert!((3..200).contains(&sent), "{sent}");
+    let mut consumer = world.client();
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    let mut seen = Vec::new();
+    while seen.len() < sent {
+        seen.extend(consumer.bodies(&world));
+        sender.take(&world);
+    }
+    let expected: Vec<_> = (0..sent).map(|n| n.to_string()).collect();
+    assert_eq!(seen, expected);
+    assert!(sender.session.accepts_input());
+}
+
+#[test]
+fn reject_and_drop_head_do_not_wait() {
+    let mut world = World::new(full_at(1, WhenFull::Reject));
+    let mut sender = world.client();
+    sender.send(&world, &send(0));
+    assert!(matches!(sender.send(&world, &send(1)), Step::Close(_)));
+    let mut world = World::new(full_at(1, WhenFull::DropHead));
+    let (mut sender, mut consumer) = (world.client(), world.client());
+    sender.send(&world, &send(0));
+    sender.send(&world, &send(1));
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    assert_eq!(consumer.bodies(&world), ["1"]);
+    assert_eq!(world.broker.counters().dropped_queue_full.get(), 1);
+}
+
+#[test]
+fn above_the_high_water_mark_senders_wait_for_consumers() {
+    let mut world = World::new(Settings {
+        memory_high_water: 1_000,
+        ..Settings::default()
+    });
+    let (mut sender, mut consumer) = (world.client(), world.client());
+    for n in 0..20 {
+        sender.send(&world, &send(n));
+    }
+    let first = receipts(&sender.take(&world)).len();
+    assert!((1..20).contains(&first), "{first}");
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        seen.extend(consumer.bodies(&world));
+        world.pass(50);
+        assert_eq!(sender.session.advance(world.now), Step::Done);
+        sender.take(&world);
+    }
+    let expected: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_commit_waits_for_room_in_all_its_queues_and_takes_none_of_it_before() {
+    let mut world = World::new(full_at(1, WhenFull::Block));
+    let (mut sender, mut consumer) = (world.client(), world.client());
+    sender.send(&world, "SEND\ndestination:/queue/b\n\nfirst");
+    sender.send(&world, "BEGIN\ntransaction:t\n\n");
+    for queue in ["a", "b"] {
+        sender.send(
+            &world,
+            &format!("SEND\ndestination:/queue/{queue}\ntransaction:t\n\nin t"),
+        );
+    }
+    sender.send(&world, "COMMIT\ntransaction:t\nreceipt:c\n\n");
+    assert_eq!(receipts(&sender.take(&world)), [""; 0]);
+    assert_eq!(world.broker.queue_length("/queue/a"), Some(0), "all or nothing");
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/b\n\n");
+    assert_eq!(consumer.bodies(&world), ["first"]);
+    assert_eq!(receipts(&sender.take(&world)), ["c"]);
+    assert_eq!(world.broker.queue_length("/queue/a"), Some(1));
+    assert_eq!(consumer.bodies(&world), ["in t"]);
+}
+
+#[test]
+fn a_flood_of_receipts_does_not_starve_deliveries() {
+    let mut world = World::new(Settings::default());
+    let mut both = world.client();
+    both.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/t\n\n");
+    for n in 0..200 {
+        both.send(&world, &format!("SEND\ndestination:/topic/t\nreceipt:{n}\n\n{n}"));
+    }
+    both.session.wake(world.now);
+    both.session.drain(&mut both.sink, world.now);
+    let messages = both
+        .sink
+        .frames
+        .iter()
+        .filter(|(_, frame)| frame.starts_with("MESSAGE"))
+        .count();
+    assert_eq!(messages, 64);
+}
