@@ -103,14 +103,18 @@ fn serve(loaded: &Loaded) -> ExitCode {
 }
 
 /// Logs to stderr, one line a thing. Without a subscriber nothing is logged, which is no reason not to serve.
+///
+/// What libraries write by way of the `log` crate is not taken (`try_init` would): at `trace`, tungstenite writes whole
+/// messages, passcodes and all.
 fn start_log(filter: &str) {
     // The configuration has been checked, so the filter is one.
     let filter = EnvFilter::try_new(filter).unwrap_or_default();
-    let _ = tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+        .finish();
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 async fn run(loaded: &Loaded) -> ExitCode {

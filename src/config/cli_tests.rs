@@ -1,5 +1,8 @@
 //! The binary as an operator meets it: what it prints, where, and with which exit code.
 
+// Helpers of tests, not only tests, fail by it here.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -353,4 +356,47 @@ fn a_second_signal_ends_it_at_once() {
         serving.signal(signal);
         assert_eq!(serving.code(), Some(code));
     }
+}
+
+#[test]
+fn what_does_not_finish_is_cut_at_the_end_of_the_drain_time() {
+    let mut serving = Place::new(None).serve(&["--set", "server.linger=1d", "--set", "server.drain=50ms"]);
+    let _stays = serving.connect();
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.code(), Some(0));
+}
+
+#[test]
+fn a_passcode_is_not_logged_however_much_is() {
+    const CONNECT: &[u8] = b"CONNECT\naccept-version:1.2\nhost:h\nlogin:ann\npasscode:s3cr3t\n\n\0";
+    let mut serving = Place::new(None).serve(&["--log", "trace"]);
+
+    let mut tcp = TcpStream::connect(serving.line("listening on tcp://")).unwrap();
+    tcp.write_all(CONNECT).unwrap();
+    let mut answer = Vec::new();
+    BufReader::new(&tcp).read_until(0, &mut answer).unwrap();
+    assert!(answer.starts_with(b"CONNECTED\n"));
+
+    let address = serving.line("listening on ws://").strip_suffix("/ws").unwrap();
+    let mut websocket = TcpStream::connect(address).unwrap();
+    let handshake = format!(
+        "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    websocket.write_all(handshake.as_bytes()).unwrap();
+    // One text message, masked with zeros.
+    let length = u8::try_from(CONNECT.len()).unwrap();
+    assert!(length < 126);
+    let message = [&[0x81, 0x80 | length, 0, 0, 0, 0], CONNECT].concat();
+    websocket.write_all(&message).unwrap();
+    let mut answer = Vec::new();
+    BufReader::new(&websocket).read_until(0, &mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("CONNECTED\n"));
+
+    drop((tcp, websocket));
+    serving.signal(Signal::TERM);
+    let mut log = String::new();
+    serving.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains(" INFO hoofbeat: stopping"), "{log}");
+    assert!(!log.contains("s3cr3t"), "{log}");
 }
