@@ -33,7 +33,7 @@ export async function openPage(browser, url, options = {}) {
 // What was asked for outside the hosts given; data: addresses ask nobody.
 export const strangers = (asked, ...hosts) => asked.filter(url => !url.startsWith('data:') && !hosts.includes(new URL(url).host));
 
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
@@ -42,11 +42,14 @@ async function freePort() {
   return port;
 }
 
-// The broker under test: the one at PAGE_URL, or our binary on free ports. Returns the page's URL, the socket's, and a stop.
+// The broker under test: the one at PAGE_URL, or our binary on free ports.
 export async function startBroker() {
   const given = process.env.PAGE_URL;
-  if (given) return { page: given, socket: socketOf(given), stop: async () => {} };
-  const port = await freePort();
+  return given ? { page: given, socket: socketOf(given), stop: async () => {} } : startOurs(await freePort());
+}
+
+// Our binary with WebSocket on this port. Returns the page's URL, the socket's, and a stop.
+export async function startOurs(port) {
   const args = ['--websocket', `127.0.0.1:${port}`, '--tcp', `127.0.0.1:${await freePort()}`];
   const child = spawn(process.env.HOOFBEAT_BIN, args, { stdio: ['ignore', 'inherit', 'inherit'] });
   const stop = stopper(child);

@@ -1,7 +1,7 @@
 // The examples, started as their READMEs say, between people who do not trust each other.
 import test, { before, after } from 'node:test';
 import assert from 'node:assert/strict';
-import { openBrowser, openPage, shot, startBroker, startExample, strangers } from './browser.js';
+import { freePort, openBrowser, openPage, shot, startBroker, startExample, startOurs, strangers } from './browser.js';
 
 let broker, browser;
 before(async () => {
@@ -77,5 +77,29 @@ test('the ticker shows moving prices and skips none', async () => {
     }
   } finally {
     await example.stop();
+  }
+});
+
+test('the chat says that it was cut off, and goes on when the broker is back', { skip: process.env.PAGE_URL && 'needs a broker that may be stopped' }, async () => {
+  const port = await freePort();
+  let own = await startOurs(port);
+  const example = await startExample('chat', own.socket);
+  try {
+    const { page, close } = await openPage(browser, example.url);
+    const say = page.getByRole('button', { name: 'Send' });
+    await page.locator('#state.up').waitFor();
+    await own.stop();
+    await page.locator('#state.down').waitFor();
+    assert.equal(await say.isDisabled(), true);
+    own = await startOurs(port);
+    await page.locator('#state.up').waitFor();
+    await page.getByLabel('Message', { exact: true }).fill('Still here?');
+    await say.click();
+    await page.locator('#said li.mine', { hasText: 'Still here?' }).waitFor();
+    assert.equal(await page.locator('#said li.mine').count(), 1);
+    await close();
+  } finally {
+    await example.stop();
+    await own.stop();
   }
 });

@@ -90,7 +90,7 @@ test('bytes that are no text go out as bytes and come back as hexadecimal', () =
   await connected(page);
   await button(page, 'Subscribe').click();
   await open(page, 'Headers, receipt');
-  await page.getByLabel('the body is hexadecimal').check();
+  await page.getByLabel('the body is bytes in hexadecimal').check();
   await body(page).fill('00 01 ff fe 7b 00');
   await button(page, 'Send').click();
   await frames(page, 'in', 'MESSAGE').locator('pre.hex', { hasText: '0000  00 01 ff fe 7b 00' }).waitFor();
@@ -156,6 +156,8 @@ test('the log stays bounded, can stand still, and is cleared', () => visit({}, a
   await button(page, 'Go on').click();
   await bodyOf(page, 'Hello').first().waitFor();
   assert.ok(await page.locator('#log article').count() <= 500);
+  const times = await page.locator('#log time').evaluateAll(all => all.map(one => [one.textContent.slice(6), one.dateTime.slice(17, 23)]));
+  for (const [shown, meant] of times) assert.equal(shown, meant);
   await shot(page, 'page-full');
   await button(page, 'Clear').click();
   assert.equal(await page.locator('#log article').count(), 0);
@@ -193,3 +195,42 @@ test('the snippets name this broker', () => visit({}, async page => {
   await page.locator('#snippets').scrollIntoViewIfNeeded();
   await shot(page, 'page-snippets');
 }));
+
+test('heart-beats share one faint line and are counted both ways', () => visit({}, async page => {
+  await connected(page);
+  await button(page, 'Disconnect').click();
+  await button(page, 'Connect').waitFor();
+  await open(page, 'Connection');
+  await page.locator('#connect [name=beat]').fill('200,200');
+  await button(page, 'Connect').click();
+  await connected(page);
+  await button(page, 'Clear').click();
+  // The broker may want a longer interval than we offer; whichever it is, both sides beat in the end.
+  await page.waitForFunction(() => /[1-9]\d* sent, [1-9]\d* received/.test(document.querySelector('#log .beats')?.textContent), null, { timeout: 30_000 });
+  assert.equal(await page.locator('#log article').count(), 1);
+}));
+
+for (const version of ['1.0', '1.1']) {
+  test(`a STOMP ${version} session subscribes, sends and acknowledges`, () => visit({}, async page => {
+    const queue = `/queue/browser-check-${version}-${process.pid}-${Date.now()}`;
+    await connected(page);
+    await button(page, 'Disconnect').click();
+    await button(page, 'Connect').waitFor();
+    await open(page, 'Connection');
+    await page.locator('#connect [name=versions]').selectOption(version);
+    await button(page, 'Connect').click();
+    await page.locator('#state', { hasText: `connected, STOMP ${version}` }).waitFor();
+    await page.locator('#subscribe [name=destination]').fill(queue);
+    await open(page, 'Acknowledgement');
+    await page.locator('[name=ack]').selectOption('client');
+    await button(page, 'Subscribe').click();
+    await page.locator('#send [name=destination]').fill(queue);
+    await button(page, 'Send').click();
+    await button(page, 'Ack').waitFor();
+    assert.equal(await button(page, 'Nack').count(), version === '1.0' ? 0 : 1);  // 1.0 has no NACK
+    await button(page, 'Ack').click();
+    await button(page, 'Disconnect').click();
+    await page.locator('#log article.note', { hasText: 'Closed: 100' }).last().waitFor();
+    assert.equal(await page.locator('#log article.error').count(), 0);
+  }));
+}
