@@ -2,8 +2,6 @@
 
 // Helpers of tests, not only tests, fail by it here.
 #![allow(clippy::unwrap_used)]
-// A test that cannot go on may as well stop here; clippy does not know this file for one.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,7 +1,7 @@
 //! Configuration of the binary: one TOML file, the environment and flags become the modules' own settings.
 //!
 //! Later wins: default, file, environment, flag. Defaults stand in the modules' settings and nowhere else; every
-//! option stands once, in [`list`], with its bounds, its meaning and the field it goes to. This room knows the
+//! option stands once, in `list`, with its bounds, its meaning and the field it goes to. This room knows the
 //! settings of the others; none of them knows this one, and nothing is converted back.
 
 mod arguments;

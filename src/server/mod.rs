@@ -2,11 +2,11 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | accepting, descriptors | [`listener`] |
-//! | HTTP and the way to WebSocket | [`http`], [`handshake`], [`origin`] |
-//! | STOMP octets over a socket | [`transport`], [`websocket`], [`tcp`] |
-//! | one client | [`connection`] |
-//! | everyone's | [`roster`], [`stats`], [`clock`] |
+//! | accepting, descriptors | `listener` |
+//! | HTTP and the way to WebSocket | `http`, `handshake`, `origin` |
+//! | STOMP octets over a socket | `transport`, `websocket`, `tcp` |
+//! | one client | `connection` |
+//! | everyone's | `roster`, `stats`, `clock` |
 //!
 //! Nothing here knows what a frame means: that is the session's.
 
