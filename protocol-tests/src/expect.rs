@@ -3,7 +3,7 @@
 use crate::case::Transport;
 use crate::frame::Frame;
 use crate::notation::{find, show, Template};
-use crate::peer::{Ending, Event};
+use crate::peer::{Arrival, Ending, Event};
 use crate::play::Scene;
 use crate::step::{Expecting, HeaderPattern, Pattern, What};
 use std::collections::BTreeMap;
@@ -55,71 +55,77 @@ impl Scene<'_> {
         }
     }
 
-    /// Takes the first unread frame of the pattern's kind and compares it.
+    /// Takes the first unread frame of the pattern's command and compares it.
     pub(crate) fn frame(&mut self, name: &str, pattern: &Pattern, patience: Duration) -> Result<(), String> {
-        let wanted = format!(
-            "{} {}",
-            pattern.command,
-            pattern
-                .headers
-                .iter()
-                .map(|line| self.describe(line))
-                .collect::<Vec<_>>()
-                .join(" ")
-        );
+        let lines: Vec<String> = pattern.headers.iter().map(|line| self.describe(line)).collect();
+        let wanted = format!("{} {}", pattern.command, lines.join(" "));
+        let deadline = Instant::now() + patience;
+        loop {
+            let arrival = self.arrival(
+                name,
+                pattern,
+                wanted.trim(),
+                deadline.saturating_duration_since(Instant::now()),
+            )?;
+            let before = self.variables.clone();
+            let compared = self.compare(pattern, &arrival);
+            if compared.is_ok() || !pattern.skip {
+                return compared.map_err(|reason| format!("{reason}; came: {}", arrival.frame.show()));
+            }
+            self.variables = before;
+        }
+    }
+
+    /// Waits for the frame that the pattern is to be compared with.
+    fn arrival(&mut self, name: &str, pattern: &Pattern, wanted: &str, patience: Duration) -> Result<Arrival, String> {
         let lane = self.lane(pattern);
-        let next = pattern.next;
-        let event = self.event(name, patience, wanted.trim(), |event| match event {
-            Event::Frame(arrival) => {
-                let same = arrival.frame.command == pattern.command;
-                let same_lane = lane
-                    .as_deref()
-                    .is_none_or(|lane| arrival.frame.value("subscription") == Some(lane));
-                next || (same && same_lane)
+        let event = self.event(name, patience, wanted, |event| match event {
+            Event::Frame(_) if pattern.next => true,
+            Event::Frame(Arrival { frame, .. }) if frame.command == pattern.command => {
+                lane.is_none() || frame.value("subscription") == lane.as_deref()
             }
             _ => false,
         })?;
-        let Event::Frame(arrival) = event else {
-            return Err("this is no frame".into());
-        };
-        let found = arrival.frame.show();
-        if arrival.frame.command != pattern.command {
-            return Err(format!("expected next: {wanted}; came: {found}"));
+        match event {
+            Event::Frame(arrival) => Ok(arrival),
+            other => Err(format!("expected {wanted}; came: {other}")),
+        }
+    }
+
+    fn compare(&mut self, pattern: &Pattern, arrival: &Arrival) -> Result<(), String> {
+        let frame = &arrival.frame;
+        if frame.command != pattern.command {
+            return Err(format!("expected {} next", pattern.command));
         }
         let mut seen: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         for line in &pattern.headers {
-            self.header(&arrival.frame, line, &mut seen)
-                .map_err(|reason| format!("{reason}; came: {found}"))?;
+            self.header(frame, line, &mut seen)?;
         }
         if let Some(body) = &pattern.body {
-            if !body.matches(&arrival.frame.body, &mut self.variables) {
+            if !body.matches(&frame.body, &mut self.variables) {
                 let body = body.fill(&self.variables).unwrap_or_default();
+                let (wanted, found) = (body.len(), frame.body.len());
                 return Err(format!(
-                    "expected the body {} ({} octets); came: {found} ({} octets)",
-                    show(&body, 200),
-                    body.len(),
-                    arrival.frame.body.len()
+                    "expected the body {} ({wanted} octets, not {found})",
+                    show(&body, 200)
                 ));
             }
         }
         for text in &pattern.body_contains {
             let text = text.fill(&self.variables)?;
-            if !contains(&arrival.frame.body, &text) {
-                return Err(format!("expected {} in the body; came: {found}", show(&text, 100)));
+            if !contains(&frame.body, &text) {
+                return Err(format!("expected {} in the body", show(&text, 100)));
             }
         }
         match (pattern.kind, arrival.kind) {
             (Some(wanted), Some(kind)) if wanted != kind => {
-                return Err(format!("expected a message of kind {wanted:?}, came {kind:?}: {found}"))
+                Err(format!("expected a message of kind {wanted:?}, not {kind:?}"))
             }
             (_, Some(_)) if pattern.alone && !arrival.alone => {
-                return Err(format!(
-                    "expected one whole frame in one message; came otherwise: {found}"
-                ))
+                Err("expected one whole frame in one WebSocket message".into())
             }
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// MESSAGEs of different subscriptions have no order among each other: the subscription that is asked for.

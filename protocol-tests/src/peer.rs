@@ -82,7 +82,7 @@ pub struct Peer {
 /// How a connection is opened.
 #[derive(Clone, Debug)]
 pub struct Greeting {
-    /// HTTP headers besides those of every WebSocket handshake.
+    /// HTTP headers of the WebSocket handshake, all but `Sec-WebSocket-Key`.
     pub headers: Vec<(String, String)>,
     /// The kind of message that frames are sent in.
     pub kind: Kind,

@@ -7,7 +7,7 @@ use crate::notation::{show, Template, Variables};
 use crate::peer::{Event, Peer};
 use crate::step::{Action, Comparison, Step, TextComparison};
 use crate::target::Target;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A step that did not go as the case says.
@@ -81,7 +81,10 @@ impl Scene<'_> {
     fn steps(&mut self, steps: &[Step]) -> Result<(), (usize, String)> {
         for step in steps {
             if let Action::Repeat(count, steps) = &step.action {
+                let outside: BTreeSet<String> = self.variables.keys().cloned().collect();
                 for turn in 1..=count.compute(&self.variables).map_err(|reason| (step.line, reason))? {
+                    // What a turn captured would only be compared in the next one.
+                    self.variables.retain(|name, _| outside.contains(name));
                     self.variables.insert("i".into(), turn.to_string().into_bytes());
                     self.steps(steps)?;
                 }

@@ -78,7 +78,6 @@ pub fn markdown(cases: &[Case], columns: &[Column]) -> String {
     }
     let _ = write!(table, "\n{line}\n");
     for (at, case) in cases.iter().enumerate() {
-        let escaped = |text: &str| text.replace('|', "\\|");
         let _ = write!(
             table,
             "| {} | {} | {} | {} |",
@@ -93,6 +92,18 @@ pub fn markdown(cases: &[Case], columns: &[Column]) -> String {
         table.push('\n');
     }
     table
+}
+
+/// Text as it reads in a Markdown table.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for sign in text.chars() {
+        if matches!(sign, '\\' | '|' | '*' | '<' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(sign);
+    }
+    escaped
 }
 
 /// How many cases of each level passed, as a table in Markdown.

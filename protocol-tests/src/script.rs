@@ -338,11 +338,12 @@ impl Block {
         for word in &options.words {
             match *word {
                 "next" => pattern.next = true,
+                "skip" => pattern.skip = true,
                 // On TCP there are no messages: these say something only where there are.
                 "text" => pattern.kind = Some(Kind::Text),
                 "binary" => pattern.kind = Some(Kind::Binary),
                 "alone" => pattern.alone = true,
-                _ => return Err(options.unknown(word, "next, text, binary, alone")),
+                _ => return Err(options.unknown(word, "next, skip, text, binary, alone")),
             }
         }
         let mut lines = self.below.iter();

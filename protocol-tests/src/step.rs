@@ -45,7 +45,7 @@ pub enum Action {
     CheckNumbers(Expression, Comparison, Expression),
     /// `check $x is not $y`
     CheckText(Template, TextComparison, Template),
-    /// `repeat 10` up to `end`; `$i` counts from 1.
+    /// `repeat 10` up to `end`; `$i` counts from 1, and what a turn captures is forgotten in the next.
     Repeat(Expression, Vec<Step>),
 }
 
@@ -170,6 +170,8 @@ pub struct Pattern {
     pub alone: bool,
     /// It must be the very next frame.
     pub next: bool,
+    /// Frames of the same command that do not fit are skipped.
+    pub skip: bool,
 }
 
 /// One line about a header.

@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 
 impl Scene<'_> {
     pub(crate) fn open(&mut self, name: &str, opening: &Opening, subprotocol: Option<&str>) -> Result<(), String> {
-        let mut headers = vec![
-            ("Host".to_string(), self.target.authority.clone()),
+        let headers = [
+            ("Host", self.target.authority.as_str()),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
             // A request without any of these looks like one particular client to some servers.
-            ("User-Agent".to_string(), "stomp-protocol-tests".to_string()),
+            ("User-Agent", "stomp-protocol-tests"),
         ];
+        let mut headers: Vec<(String, String)> = headers.map(|(name, value)| (name.into(), value.into())).into();
         headers.extend(subprotocol.map(|value| ("Sec-WebSocket-Protocol".to_string(), value.to_string())));
         for (header, value) in &opening.sent {
             headers.retain(|(known, _)| !known.eq_ignore_ascii_case(header));

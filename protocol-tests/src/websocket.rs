@@ -38,7 +38,7 @@ impl Answer {
 
 /// Sends the request and reads the answer's head, not an octet more.
 ///
-/// `headers` are those besides `Upgrade`, `Connection`, `Sec-WebSocket-Key` and `Sec-WebSocket-Version`.
+/// `headers` are all but `Sec-WebSocket-Key`.
 pub fn handshake(
     stream: &mut (impl Read + Write),
     path: &str,
@@ -46,7 +46,7 @@ pub fn handshake(
     nonce: [u8; 16],
 ) -> io::Result<Answer> {
     let key = BASE64.encode(&nonce);
-    let mut request = format!("GET {path} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n");
+    let mut request = format!("GET {path} HTTP/1.1\r\nSec-WebSocket-Key: {key}\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }

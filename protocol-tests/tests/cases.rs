@@ -1,5 +1,7 @@
 //! The files in `cases/`: every row of the matrix is there or excused, and a malformed file is told with its line.
 
+#![allow(clippy::unwrap_used)]
+
 use protocol_tests::case::{load, Case};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Every case against Hoofbeat, over both transports.
 
+#![allow(clippy::unwrap_used)]
+
 use hoofbeat::server::{Server, Settings};
 use protocol_tests::case::{load, Case, Transport};
 use protocol_tests::report::{failures, Column};
