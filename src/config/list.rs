@@ -13,7 +13,7 @@ use crate::broker;
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("server", "Listeners, HTTP and sockets."),
     ("session", "What holds for each client's session."),
-    ("limits", "What a client, a virtual host and the whole may hold."),
+    ("limits", "What a client and a virtual host may hold."),
     (
         "prefetch",
         "How much a subscription may hold unacknowledged when it asks for nothing.",

@@ -1,7 +1,7 @@
 //! Configuration of the binary: one TOML file, the environment and flags become the modules' own settings.
 //!
 //! Later wins: default, file, environment, flag. Defaults stand in the modules' settings and nowhere else; every
-//! option stands once, in `list`, with its bounds, its meaning and the field it goes to. This room knows the
+//! option stands once, in `list.rs`, with its bounds, its meaning and the field it goes to. This room knows the
 //! settings of the others; none of them knows this one, and nothing is converted back.
 
 mod arguments;
@@ -143,7 +143,10 @@ pub fn load(
         lists,
     };
     problems.extend(convert(&mut loaded));
-    problems.extend(check::errors(&loaded));
+    // How options go together can be judged only when all of them are known.
+    if problems.is_empty() {
+        problems.extend(check::errors(&loaded));
+    }
     if !problems.is_empty() {
         return Err(Problems(problems));
     }

@@ -1,4 +1,4 @@
-//! What an option is, and how one is found. The options themselves are in [`list`](super::list).
+//! What an option is, and how one is found. The options themselves are in `list.rs`.
 
 use super::kind::{Kind, Value};
 pub(super) use super::list::{OPTIONS, SECTIONS};

@@ -373,6 +373,16 @@ fn file_that_cannot_be_read() {
 }
 
 #[test]
+fn what_could_not_be_read_is_not_judged() {
+    let text = shorten(load_all(
+        "[server\ninsecure_open = true\n",
+        &[("HOOFBEAT__SERVER__TCP", "0.0.0.0:1")],
+        &[],
+    ));
+    assert!(text.contains("not TOML") && !text.contains("0.0.0.0"), "{text}");
+}
+
+#[test]
 fn all_errors_at_once_in_order() {
     let result = load_all(
         "[zebra]\n[limits]\nframe = 1\n[apple]\n",

@@ -437,10 +437,83 @@ fn show_says_where_each_value_came_from_and_is_a_file_itself() {
     assert_eq!(leaves(&again.config), leaves(&loaded.config));
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_told_what_is_wrong_with_it(parts in proptest::collection::vec(part(), 0..12)) {
+        let text = parts.concat();
+        let source = Arc::new(Source { name: FILE.to_string(), text });
+        let (_, problems) = file::read(&source);
+        for problem in problems {
+            proptest::prop_assert!(problem.to_string().starts_with("hoofbeat.toml:"), "{problem}");
+        }
+    }
+}
+
+/// A piece of what may be in a file, and of what may not.
+fn part() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    prop_oneof![
+        proptest::sample::select(vec![
+            "[limits]\n",
+            "[server]\n",
+            "[hosts.a.queue]\n",
+            "[[policy]]\n",
+            "[[hosts.\"é\".prefix]]\n",
+            "frame = ",
+            "tcp = ",
+            "paths = ",
+            "messages = ",
+            "pattern = ",
+            "kind = ",
+            "\"/queue/é.#\"\n",
+            "\"4MiB\"\n",
+            "[1, \"é\"]\n",
+            "{ a = 1 }\n",
+            "7\n",
+            "-1\n",
+            "2.5\n",
+            "true\n",
+            "1979-05-27\n",
+            "\"\"\"\né\n\"\"\"\n",
+            "\r\n",
+            "\t",
+            "=",
+            "é",
+        ])
+        .prop_map(String::from),
+        any::<String>(),
+    ]
+}
+
+/// docs/configuration.md.
+fn documented() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap()
+}
+
+#[test]
+fn the_files_in_the_documentation_are_valid() {
+    let text = documented();
+    let files: Vec<&str> = text
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(files.len() >= 4);
+    for file in files {
+        load_file(file);
+    }
+}
+
+#[test]
+fn the_errors_in_the_documentation_are_what_is_printed() {
+    let variables = [("HOOFBEAT__QUEUE__SIZE", "1GB")];
+    let text = shorten(load_all("[limits]\nfrmae = \"8MiB\"\n", &variables, &[]));
+    assert!(documented().contains(&text), "{text}");
+}
+
 #[test]
 fn every_option_stands_in_the_documentation() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = documented();
     for option in OPTIONS {
         assert!(
             text.contains(&format!("| `{}`", option.name())),
