@@ -80,7 +80,7 @@ test('the ticker shows moving prices and skips none', async () => {
   }
 });
 
-test('the chat says that it was cut off, and goes on when the broker is back', { skip: process.env.PAGE_URL && 'needs a broker that may be stopped' }, async () => {
+test('the chat says that it was cut off, and goes on when the broker is back', { skip: process.env.PAGE_URL ? 'needs a broker that may be stopped' : false }, async () => {
   const port = await freePort();
   let own = await startOurs(port);
   const example = await startExample('chat', own.socket);
