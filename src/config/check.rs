@@ -267,43 +267,48 @@ fn exposure(loaded: &Loaded, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A limit that another one makes unreachable. Reported only if somebody set one of the two.
+/// A limit that another one makes pointless. Reported only if somebody set one of the two.
 fn limits(loaded: &Loaded, problems: &mut Vec<Problem>) {
     let session = &loaded.config.settings.session;
     let broker = &loaded.config.settings.broker;
+    let unreachable = "so it is never reached";
     let pairs = [
         (
             "limits.header_line",
             session.connected.header_line,
             "limits.head",
             session.connected.head,
+            unreachable,
         ),
         (
             "limits.head",
             session.connected.head,
             "limits.frame",
             session.connected.frame,
+            unreachable,
         ),
         (
             "limits.frame_before_connect",
             session.before_connect.frame,
             "limits.frame",
             session.connected.frame,
+            "so strangers may send more than clients",
         ),
         (
             "queue.size",
             broker.queue.bytes,
             "limits.memory",
             broker.memory_high_water,
+            unreachable,
         ),
     ];
-    for (small_name, small, large_name, large) in pairs {
+    for (small_name, small, large_name, large, consequence) in pairs {
         let origins = [loaded.origin(small_name), loaded.origin(large_name)];
         let Some(origin) = origins.into_iter().find(|origin| *origin != Origin::Default) else {
             continue;
         };
         if small > large {
-            let what = format!("{small_name} is larger than {large_name}, so it is never reached");
+            let what = format!("{small_name} is larger than {large_name}, {consequence}");
             problems.push(Problem::new(origin, what));
         }
     }

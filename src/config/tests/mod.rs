@@ -556,7 +556,11 @@ fn what_looks_wrong_is_a_warning() {
     );
     one(
         "[limits]\nmemory = \"1MiB\"\n",
-        "queue.size is larger than limits.memory",
+        "queue.size is larger than limits.memory, so it is never reached",
+    );
+    one(
+        "[limits]\nframe_before_connect = \"8MiB\"\n",
+        "is larger than limits.frame, so strangers may send more than clients",
     );
     one("[topic]\nkey = \"k\"\n", "`key` has no effect");
     one(
