@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, Instant, Sleep};
 
 use crate::broker::Now;
 use crate::session::{Close, Session, Step};
-use crate::stomp::{DecodeError, DecodeErrorKind, Decoder, Limits};
+use crate::stomp::{Decoder, Limits};
 
 use super::clock::Clock;
 use super::roster::{Seat, Stage};
@@ -48,7 +48,6 @@ pub(super) struct Parts {
 pub(super) struct Connection<T> {
     transport: T,
     decoder: Decoder,
-    limits: Limits,
     parts: Parts,
     phase: Phase,
     /// When the socket must have taken something, if it is full.
@@ -100,7 +99,6 @@ impl<T: Transport> Connection<T> {
         Connection {
             transport,
             decoder: Decoder::new(parts.limits),
-            limits: parts.limits,
             parts,
             phase: Phase::Open,
             write_due: None,
@@ -219,8 +217,6 @@ impl<T: Transport> Connection<T> {
         self.transport.consume(used);
         if let Some((version, limits, strict)) = self.parts.session.agreed() {
             self.decoder.agree(version, limits, strict);
-            self.transport.agree(limits.frame);
-            self.limits = limits;
         }
         self.obey(step);
         used
@@ -234,20 +230,6 @@ impl<T: Transport> Connection<T> {
                 // What waits stays in the session: after its close frame the client reads nothing but ours.
                 let _ = self.transport.poll_flush(cx);
                 Err(Over("client"))
-            }
-            Ended::TooLong => {
-                let kind = DecodeErrorKind::FrameTooLarge {
-                    limit: self.limits.frame,
-                    announced: None,
-                };
-                let error = DecodeError {
-                    kind,
-                    command: None,
-                    receipt: None,
-                };
-                let step = self.parts.session.malformed(error, now);
-                self.obey(step);
-                Ok(())
             }
             Ended::Faulty(close) => {
                 self.parts.session.end(now);

@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::handshake::{self, Accepted, Refusal};
+use super::intake::Intake;
 use super::roster::{Seat, Stage};
-use super::tcp::poll_drop_input;
 use super::websocket::{Agreed, WebSocket};
 use super::Shared;
 
@@ -122,25 +122,19 @@ async fn converse(shared: Arc<Shared>, socket: TcpStream, seat: Seat) {
 /// Lets the client read the last answer: closes our half and waits a little for its.
 async fn part(mut socket: TcpStream, linger_ms: u64) {
     if socket.shutdown().await.is_ok() {
-        let mut dropped = 0;
-        let gone = poll_fn(|cx| poll_drop_input(&mut socket, &mut dropped, cx));
+        let mut dropped = Intake::default();
+        let gone = poll_fn(|cx| dropped.poll_drop(&mut socket, cx));
         let _ = timeout(Duration::from_millis(linger_ms), gone).await;
     }
 }
 
 /// Begins what was agreed, in a task of its own: this one holds all that hyper needs.
 fn begin(shared: &Arc<Shared>, socket: TcpStream, early: Bytes, upgrade: Upgrade, seat: Seat) {
-    // An empty slice would keep hyper's buffer alive.
-    let early = if early.is_empty() { Bytes::new() } else { early };
     match upgrade {
-        Upgrade::Stomp(agreed) => {
-            let frame = shared.settings.session.before_connect.frame;
-            let transport = WebSocket::new(socket, early, agreed, frame);
-            super::begin(shared, transport, seat);
-        }
+        Upgrade::Stomp(agreed) => super::begin(shared, WebSocket::new(socket, &early, agreed), seat),
         Upgrade::Echo { message_octets } => {
-            let transport = WebSocket::new(socket, early, Agreed::new(false, false, None), message_octets);
-            tokio::spawn(super::echo::run(transport, seat));
+            let transport = WebSocket::new(socket, &early, Agreed::new(false, false, None));
+            tokio::spawn(super::echo::run(transport, message_octets, seat));
         }
     }
 }

@@ -16,6 +16,7 @@ mod echo;
 mod embed;
 mod handshake;
 mod http;
+mod intake;
 mod listener;
 pub(crate) mod origin;
 mod roster;

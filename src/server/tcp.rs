@@ -1,29 +1,23 @@
 //! STOMP over plain TCP.
 
-use std::future::Future;
 use std::io;
-use std::pin::{pin, Pin};
+use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use crate::broker::FrameSink;
 use crate::session::{Close, Link};
 
+use super::intake::Intake;
 use super::transport::{Ended, Input, Output, Transport};
-
-/// Octets asked of the socket at a time.
-const READ: usize = 16 << 10;
 
 /// A TCP connection that carries STOMP octets and nothing else.
 #[derive(Debug)]
 pub(super) struct Tcp {
     socket: TcpStream,
-    /// Received and not consumed. It owns memory only while there is something to read.
-    input: BytesMut,
-    received: u64,
+    intake: Intake,
     output: Output,
     closing: bool,
 }
@@ -32,35 +26,10 @@ impl Tcp {
     pub(super) fn new(socket: TcpStream) -> Tcp {
         Tcp {
             socket,
-            input: BytesMut::new(),
-            received: 0,
+            intake: Intake::default(),
             output: Output::default(),
             closing: false,
         }
-    }
-}
-
-/// Appends what the socket has to `input`; the number of octets, 0 at the end of the stream.
-pub(super) fn poll_read(socket: &mut TcpStream, input: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    // Without octets to come, an idle connection shall own no buffer.
-    ready!(socket.poll_read_ready(cx))?;
-    input.reserve(READ);
-    let outcome = pin!(socket.read_buf(input)).poll(cx);
-    if input.is_empty() {
-        *input = BytesMut::new();
-    }
-    outcome
-}
-
-/// Reads and drops until the end of the stream.
-pub(super) fn poll_drop_input(socket: &mut TcpStream, received: &mut u64, cx: &mut Context<'_>) -> Poll<()> {
-    let mut dropped = BytesMut::new();
-    loop {
-        match ready!(poll_read(socket, &mut dropped, cx)) {
-            Ok(0) | Err(_) => return Poll::Ready(()),
-            Ok(octets) => *received += octets as u64,
-        }
-        dropped.clear();
     }
 }
 
@@ -86,38 +55,30 @@ impl Transport for Tcp {
     }
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        if !self.input.is_empty() {
+        if !self.intake.is_empty() {
             return Poll::Ready(Input::Octets);
         }
-        Poll::Ready(match ready!(poll_read(&mut self.socket, &mut self.input, cx)) {
+        Poll::Ready(match ready!(self.intake.poll_fill(&mut self.socket, cx)) {
             Ok(0) => Input::Ended(Ended::HalfClosed),
-            Ok(octets) => {
-                self.received += octets as u64;
-                Input::Octets
-            }
+            Ok(_) => Input::Octets,
             Err(_) => Input::Ended(Ended::Broken),
         })
     }
 
     fn input(&self) -> &[u8] {
-        &self.input
+        self.intake.rest()
     }
 
     fn consume(&mut self, octets: usize) {
-        self.input.advance(octets);
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+        self.intake.consume(octets);
     }
-
-    fn agree(&mut self, _frame: usize) {}
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.output.poll_flush(&self.socket, cx)
     }
 
     fn received(&self) -> u64 {
-        self.received
+        self.intake.received()
     }
 
     fn accepted(&self) -> u64 {
@@ -132,8 +93,7 @@ impl Transport for Tcp {
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.input = BytesMut::new();
-        poll_drop_input(&mut self.socket, &mut self.received, cx)
+        self.intake.poll_drop(&mut self.socket, cx)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
