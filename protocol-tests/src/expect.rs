@@ -235,7 +235,7 @@ impl Scene<'_> {
                 let unread = self.unread(name)?;
                 return Err(format!(
                     "expected {wanted} within {} ms; came: {unread}",
-                    patience.as_millis()
+                    patience.as_millis().div_ceil(10) * 10
                 ));
             }
         }

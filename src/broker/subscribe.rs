@@ -228,7 +228,11 @@ impl Broker {
             AckMode::ClientIndividual => self.settings.prefetch_client_individual,
             AckMode::Auto | AckMode::Client => self.settings.prefetch_client,
         };
-        let messages = ask.prefetch.filter(|asked| *asked > 0).unwrap_or(default.messages);
+        let messages = match ask.prefetch {
+            // RabbitMQ's word for no limit of the client's own.
+            Some(0) => self.settings.unacknowledged,
+            asked => asked.unwrap_or(default.messages),
+        };
         Consume {
             outbound: Arc::clone(outbound),
             lane,
