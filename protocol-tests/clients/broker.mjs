@@ -3,6 +3,9 @@ import { execSync, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { connect, createServer } from 'node:net';
 
+/** Seconds between the end and the new start, so that whoever comes back at once meets a closed port. */
+const AWAY = 3;
+
 /** Starts the binary with nothing but its addresses; restart() kills it without warning and starts it again. */
 export async function ours(binary, log) {
   const [tcp, webSocket] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
@@ -22,7 +25,7 @@ export async function ours(binary, log) {
     return ended;
   };
   await start();
-  return { name: 'Hoofbeat', url: `ws://${webSocket}/ws`, tcp, stop, restart: () => stop().then(start) };
+  return { name: 'Hoofbeat', url: `ws://${webSocket}/ws`, tcp, stop, restart: () => stop().then(away).then(start) };
 }
 
 /** A broker that somebody else runs; `restartCommand` is how to restart it, if that may be done at all. */
@@ -30,6 +33,8 @@ export function theirs(url, tcp, restartCommand) {
   const restart = restartCommand && (async () => void execSync(restartCommand, { stdio: 'ignore' }));
   return { name: [url, tcp].filter(Boolean).join(' and '), url, tcp, restart, stop: async () => {} };
 }
+
+const away = () => new Promise((resolve) => setTimeout(resolve, AWAY * 1000));
 
 async function accepting(address, child, log) {
   const [host, port] = address.split(':');

@@ -5,8 +5,13 @@ import WebSocket from 'ws';
 import { runAll } from './scenarios.mjs';
 
 const job = JSON.parse(process.argv[2]);
-// Libraries written for browsers look for the global one, which Node has by default only since 22.
-globalThis.WebSocket = WebSocket;
+// Libraries written for browsers look for the global one, which Node has by default only since 22. They leave `onerror` alone:
+// a browser then keeps a failed connection to itself, `ws` would end the program.
+globalThis.WebSocket = class extends WebSocket {
+  constructor(...rest) {
+    super(...rest).on('error', (error) => console.error(`socket: ${error.message}`));
+  }
+};
 
 const adapter = await import(`./${job.adapter}.mjs`);
 const lib = createRequire(import.meta.url)(adapter.library.module);

@@ -16,38 +16,44 @@ PROTOCOL = JOB["adapter"]
 with open(os.path.join(os.path.dirname(__file__), "..", "scenarios.json"), encoding="utf-8") as file:
     SHARED = json.load(file)
 
-ABSENT = {"split": "no such option: TCP has no messages to cut, and over WebSocket it sends a frame whole"}
-ABSENT["hidden"] = "no browser, no tab"
+ABSENT = {
+    "split": "no such option: TCP has no messages to cut, and over WebSocket it sends a frame whole",
+    "hidden": "no browser, no tab",
+}
 
-NOTES = {}
+NOTES = {"binary": "as its documentation says: auto_decode=False, and over WebSocket binary_mode=True"}
 if PROTOCOL == "1.0":
     NOTES["queue"] = "STOMP 1.0 has no NACK: the connection ends without ACK instead"
     NOTES["heartbeat"] = "STOMP 1.0 has no heart-beats: the silent connection stays"
 else:
     NOTES["heartbeat"] = "off by default in stomp.py: asked for 10 s both ways, and one connection without any stays too"
-NOTES["binary"] = "as its documentation says: auto_decode=False, and over WebSocket binary_mode=True"
 
 
 class Link(stomp.ConnectionListener):
     """A connection that keeps whatever it is told until a scenario asks for it."""
 
     def __init__(self, **options):
-        self.messages, self.errors, self.receipts = queue.Queue(), queue.Queue(), queue.Queue()
+        self.messages, self.errors, self.receipts, self.greetings = (queue.Queue() for _ in range(4))
         self.beats_in, self.beats_out, self.lost = 0, 0, 0
         self.connection = new_connection(options)
         self.connection.set_listener("scenario", self)
         self.connection.connect(wait=True)
+        self.connected = taken(self.greetings, "CONNECTED").headers
 
     def on_connected(self, frame):
-        self.connected = frame.headers
+        log("<<<", frame)
+        self.greetings.put(frame)
 
     def on_message(self, frame):
+        log("<<<", frame)
         self.messages.put(frame)
 
     def on_error(self, frame):
+        log("<<<", frame)
         self.errors.put(frame)
 
     def on_receipt(self, frame):
+        log("<<<", frame)
         self.receipts.put(frame.headers["receipt-id"])
 
     def on_heartbeat(self):
@@ -60,9 +66,6 @@ class Link(stomp.ConnectionListener):
 
     def on_disconnected(self):
         self.lost += 1
-
-    def on_before_message(self, frame):
-        log("<<<", frame)
 
     def subscribe(self, destination, ack="auto", **headers):
         self.connection.subscribe(destination, id=f"sub-{uuid.uuid4()}", ack=ack, **headers)
@@ -128,7 +131,7 @@ def topic():
     expect(one.headers["destination"] == name, f"destination: {one.headers['destination']}")
 
 
-def queue_():
+def queue_():  # the name of a module without the underscore
     link = Link()
     name = destination("/queue/", "queue")
     link.send(name, "first")
