@@ -11,6 +11,7 @@ export async function ours(binary, log) {
   const [tcp, webSocket] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const output = createWriteStream(log);
   let child;
+  process.on('exit', () => child?.kill('SIGKILL'));
 
   const start = async () => {
     child = spawn(binary, ['--tcp', tcp, '--websocket', webSocket]);

@@ -1,4 +1,5 @@
 // The table: one line per scenario, one column per client, and a numbered note wherever a cell needs words.
+import { readFileSync } from 'node:fs';
 
 export function asText(scenarios, cells) {
   const { lines, notes } = layout(scenarios, cells, { absent: '-' });
@@ -16,6 +17,8 @@ export function asMarkdown(scenarios, cells, broker) {
     '',
     `Every client with its default settings, against ${broker.name} with its own. Made by \`protocol-tests/clients/run --markdown\`;`,
     'what each scenario asks is in [the suite](../protocol-tests/clients/README.md).',
+    '',
+    `Versions: ${versions().join(', ')}.`,
     '',
     ...rows,
     '',
@@ -36,6 +39,15 @@ function layout(scenarios, cells, words) {
   const names = [...cells.keys()];
   const lines = Object.entries(scenarios).map(([scenario, { title }]) => [title, ...names.map((name) => cell(name, scenario))]);
   return { lines: [['', ...names], ...lines], notes };
+}
+
+/** What the lock files pin, where it is a STOMP library. */
+function versions() {
+  const read = (file) => readFileSync(file, 'utf8');
+  const node = Object.entries(JSON.parse(read('package.json')).dependencies).map((entry) => entry.join(' '));
+  const python = read('requirements.txt').trim().split('\n').map((line) => line.replace('==', ' '));
+  const [, go] = /^require \S+\/stomp\/v3 v(\S+)/m.exec(read('go/go.mod'));
+  return [...node, ...python, `go-stomp ${go}`].filter((library) => /stomp/.test(library));
 }
 
 /** Columns on a terminal: Hangul takes two. */

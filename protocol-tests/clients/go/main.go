@@ -35,6 +35,7 @@ var scenarios = map[string]func(){
 }
 
 var absent = map[string]string{
+	"kind":   "TCP has no messages",
 	"split":  "no such option: TCP has no messages to cut",
 	"hidden": "no browser, no tab",
 }

@@ -15,16 +15,16 @@ const types = { '.mjs': 'text/javascript', '.js': 'text/javascript', '.json': 'a
 
 const pages = await serve();
 const profile = mkdtempSync(join(tmpdir(), 'hoofbeat-chromium-'));
+const flags = [
+  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync',
+  '--disable-background-networking --disable-component-update --remote-debugging-port=0',
+];
 const chromium = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', [
-  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
-  ...['--disable-background-networking', '--disable-component-update', '--remote-debugging-port=0'],
-  ...[`--user-data-dir=${profile}`, 'about:blank'],
+  ...flags.join(' ').split(' '),
+  `--user-data-dir=${profile}`,
+  'about:blank',
 ]);
-process.on('exit', () => {
-  chromium.kill('SIGKILL');
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-});
-process.on('SIGTERM', () => process.exit(1));
+process.on('SIGTERM', () => finish(1));
 
 const browser = await connect(await debuggingAddress(chromium.stderr));
 const tab = await browser.open('about:blank');
@@ -42,7 +42,16 @@ async function told({ log, report, hide, ready, end }) {
   if (log) console.error(log);
   if (report) console.log(JSON.stringify({ client: job.client, ...report }));
   if (hide) await hideFor(hide);
-  if (end) process.exit(0);
+  if (end) await finish(0);
+}
+
+/** Ends the browser first: while any of its processes lives, its profile comes back. */
+async function finish(code) {
+  const ended = new Promise((resolve) => chromium.once('exit', resolve));
+  chromium.kill();
+  await ended;
+  rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  process.exit(code);
 }
 
 /** Puts another tab in front; from then on the page's timers run once a minute (throttle.mjs). */

@@ -12,6 +12,7 @@ export const library = {
 };
 export const version = '1.2';
 export const resubscribes = true;
+export const binaryMessages = { forceBinaryWSFrames: true };
 export const missing = {};
 
 export async function open({ RxStomp, RxStompRPC, RxStompState }, url, seen, options) {

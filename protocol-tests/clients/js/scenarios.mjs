@@ -3,6 +3,7 @@
 //   library               where the library is: { module } for Node, { scripts, global } for a page
 //   version               the protocol version that its defaults must lead to
 //   resubscribes          true if the library itself restores subscriptions after a reconnect
+//   binaryMessages        the option that makes it send every frame in a binary WebSocket message
 //   missing               { scenario: why the library cannot do it }
 //   open(lib, url, seen, options) -> Promise<link>
 //
@@ -120,6 +121,12 @@ const scenarios = {
     const body = Uint8Array.from({ length: 1024 }, (_, at) => at % 256);
     const got = await echo(t, link, body, { 'content-type': 'application/octet-stream' });
     expect(same(got.bytes(), body), `${got.bytes().length} bytes came back, not the 1,024 that were sent`);
+  },
+
+  async kind(t) {
+    const link = await t.open(t.adapter.binaryMessages);
+    const got = await echo(t, link, t.shared.text);
+    expect(got.text() === t.shared.text, `body: ${got.text()}`);
   },
 
   async large(t) {

@@ -6,6 +6,7 @@ export const version = '1.1';
 export const resubscribes = false;
 export const missing = {
   binary: 'it takes strings only, and splits what it reads at every NUL',
+  kind: 'it sends text messages only',
   split: 'no such option: it always cuts frames at 16 Ki characters, as in the row above',
 };
 

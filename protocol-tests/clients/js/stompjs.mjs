@@ -7,6 +7,7 @@ export const library = {
 };
 export const version = '1.2';
 export const resubscribes = false;
+export const binaryMessages = { forceBinaryWSFrames: true };
 export const missing = {};
 
 export function open({ Client }, url, seen, options) {

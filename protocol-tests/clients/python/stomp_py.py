@@ -20,6 +20,8 @@ ABSENT = {
     "split": "no such option: TCP has no messages to cut, and over WebSocket it sends a frame whole",
     "hidden": "no browser, no tab",
 }
+if PROTOCOL != "ws":
+    ABSENT["kind"] = "TCP has no messages"
 
 NOTES = {"binary": "as its documentation says: auto_decode=False, and over WebSocket binary_mode=True"}
 if PROTOCOL == "1.0":
@@ -201,6 +203,11 @@ def binary():
     body = bytes(range(256)) * 4
     got = echo(link, "binary", body)
     expect(got == body, f"{len(got)} bytes came back, not the 1,024 that were sent")
+
+
+def kind():
+    got = echo(Link(binary_mode=True), "kind", SHARED["text"])
+    expect(got == SHARED["text"], f"body: {got}")
 
 
 def large():
