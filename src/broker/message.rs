@@ -9,44 +9,30 @@ use crate::stomp::headers::unescape;
 use crate::stomp::{Headers, Version};
 
 /// Headers of a SEND that are not passed on: those that spoke to us, and those that only we may say.
-const WITHHELD: [&str; 9] = [
-    "content-length",
-    "receipt",
-    "transaction",
-    "message-id",
-    "subscription",
-    "ack",
-    "redelivered",
-    "delivery-count",
-    "x-skipped",
-];
-
-/// What a broker holds in all, counted where it comes and goes.
-#[derive(Debug, Default)]
-pub struct Gauge {
-    octets: AtomicUsize,
-    queued: AtomicUsize,
+fn is_withheld(name: &str) -> bool {
+    matches!(
+        name,
+        "destination"
+            | "content-length"
+            | "receipt"
+            | "transaction"
+            | "message-id"
+            | "subscription"
+            | "ack"
+            | "redelivered"
+            | "delivery-count"
+            | "x-skipped"
+    )
 }
 
+/// Octets of all messages that are alive, whoever holds them. One for all virtual hosts: memory is one.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicUsize);
+
 impl Gauge {
-    /// Octets of all messages that are alive, whoever holds them.
+    /// Octets held now.
     pub fn octets(&self) -> usize {
-        self.octets.load(Ordering::Relaxed)
-    }
-
-    /// Messages in queues and in the backlogs of subscriptions, unacknowledged ones included.
-    pub fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// Counts messages into a queue.
-    pub fn enqueued(&self, messages: usize) {
-        self.queued.fetch_add(messages, Ordering::Relaxed);
-    }
-
-    /// Counts messages out of a queue.
-    pub fn dequeued(&self, messages: usize) {
-        self.queued.fetch_sub(messages, Ordering::Relaxed);
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -71,7 +57,7 @@ pub struct Message {
     publisher: u64,
     properties: Properties,
     /// The tail for `version`, and for every version if `plain`.
-    tail: Box<[u8]>,
+    tail: Vec<u8>,
     version: Version,
     /// No header needs an escape, so the tail reads the same in all versions.
     plain: bool,
@@ -98,7 +84,7 @@ impl std::fmt::Debug for Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        self.gauge.octets.fetch_sub(self.size(), Ordering::Relaxed);
+        self.gauge.0.fetch_sub(self.size(), Ordering::Relaxed);
     }
 }
 
@@ -131,34 +117,29 @@ impl Message {
             .lines()
             .iter()
             .any(|line| needs_escape(line.value) || needs_escape(line.name));
-        let mut tail = Vec::with_capacity(draft.body.len() + 64 + headers.lines().len() * 32);
+        let lines: usize = headers
+            .lines()
+            .iter()
+            .map(|line| line.name.len() + line.value.len() + 2)
+            .sum();
+        let mut tail = Vec::with_capacity(draft.destination.len() + lines + draft.body.len() + 48);
         header(&mut tail, "destination", draft.destination, version);
         let mut typed = true;
-        for line in headers.lines() {
-            let name = if headers.is_escaped() {
-                unescape(line.name)
-            } else {
-                Cow::Borrowed(line.name)
-            };
-            if name == "destination" || WITHHELD.contains(&name.as_ref()) {
+        for (name, value) in headers.iter() {
+            if is_withheld(&name) {
                 continue;
             }
             if name == "content-type" {
-                typed = typed && is_mime_type(line.value);
+                typed = typed && is_mime_type(&value);
             }
             if let ("reply-to", Some(address)) = (name.as_ref(), draft.reply_to) {
                 header(&mut tail, "reply-to", address, version);
             } else if raw {
-                tail.extend_from_slice(line.name.as_bytes());
+                tail.extend_from_slice(name.as_bytes());
                 tail.push(b':');
-                tail.extend_from_slice(line.value.as_bytes());
+                tail.extend_from_slice(value.as_bytes());
                 tail.push(b'\n');
             } else {
-                let value = if headers.is_escaped() {
-                    unescape(line.value)
-                } else {
-                    Cow::Borrowed(line.value)
-                };
                 header(&mut tail, &name, &value, version);
             }
         }
@@ -177,7 +158,7 @@ impl Message {
             publisher: draft.publisher,
             properties: draft.properties,
             utf8: std::str::from_utf8(draft.body).is_ok(),
-            tail: tail.into_boxed_slice(),
+            tail,
             version,
             plain,
             body_at,
@@ -185,7 +166,7 @@ impl Message {
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
         };
-        gauge.octets.fetch_add(message.size(), Ordering::Relaxed);
+        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
         message
     }
 
@@ -211,7 +192,7 @@ impl Message {
 
     /// Octets it counts for in every budget: its encoded form and what surrounds it in memory.
     pub fn size(&self) -> usize {
-        self.tail.len() + std::mem::size_of::<Message>()
+        self.tail.capacity() + std::mem::size_of::<Message>()
     }
 
     /// Whether its frames are valid UTF-8.
@@ -294,7 +275,7 @@ impl Message {
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
         };
-        gauge.octets.fetch_add(message.size(), Ordering::Relaxed);
+        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
         message
     }
 
@@ -324,7 +305,7 @@ impl Message {
                 expires: None,
                 ..self.properties.clone()
             },
-            tail: tail.into_boxed_slice(),
+            tail,
             version,
             plain: false,
             body_at,
@@ -333,13 +314,13 @@ impl Message {
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
         };
-        gauge.octets.fetch_add(message.size(), Ordering::Relaxed);
+        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
         message
     }
 }
 
 fn needs_escape(text: &str) -> bool {
-    text.contains(['\\', ':', '\r', '\n'])
+    text.bytes().any(|octet| matches!(octet, b'\\' | b':' | b'\r' | b'\n'))
 }
 
 /// `type/subtype`, both tokens, with or without parameters: what Spring's decoder takes.

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use destination::{Destination, Names, Selection};
 pub use journal::{Journal, Ticket, Volatile};
-pub use message::{Draft, Message, Properties};
+pub use message::{Draft, Gauge, Message, Properties};
 pub use outbound::{FrameSink, Outbound};
 pub use publish::{Act, Committed, Limit, Refused, Route, Sent};
 pub use settings::Settings;
@@ -35,7 +35,6 @@ pub use subscription::{AckMode, Settle, Subscription};
 
 use agenda::{Agenda, Due};
 use directory::Directory;
-use message::Gauge;
 use pattern::Pattern;
 use queue::{Dead, Effects, Queue};
 use settings::{Policy, QueuePolicy, Separator, TopicPolicy, WhenFull};
@@ -66,6 +65,7 @@ pub struct Broker {
     journal: Arc<dyn Journal>,
     counters: Counters,
     gauge: Arc<Gauge>,
+    queued: Arc<AtomicUsize>,
     boot: Box<str>,
     seed: u64,
     next_message: AtomicU64,
@@ -79,6 +79,11 @@ pub struct Broker {
 impl Broker {
     /// An empty broker. `seed` is random: it keys hashes and tells this start's message ids from those of others.
     pub fn new(settings: Settings, seed: u64, journal: Arc<dyn Journal>) -> Broker {
+        Broker::sharing(settings, seed, journal, Arc::default())
+    }
+
+    /// As [`Broker::new`], beside brokers of other virtual hosts that count what they hold in the same `gauge`.
+    pub fn sharing(settings: Settings, seed: u64, journal: Arc<dyn Journal>, gauge: Arc<Gauge>) -> Broker {
         let compiled = |policy: &Policy| (Pattern::parse(&policy.pattern, Separator::Both), policy.clone());
         Broker {
             policies: settings.policies.iter().map(compiled).collect(),
@@ -88,7 +93,8 @@ impl Broker {
             agenda: Agenda::default(),
             journal,
             counters: Counters::default(),
-            gauge: Arc::default(),
+            gauge,
+            queued: Arc::default(),
             // A letter first: no id of this form reads as the place of a delivery (`serial-tag`).
             boot: format!("m{:x}", seed & 0xffff_ffff_ffff).into(),
             seed,
@@ -121,7 +127,7 @@ impl Broker {
             topics,
             queues,
             patterns: self.patterns.len(),
-            queued_messages: self.gauge.queued(),
+            queued_messages: self.queued.load(Ordering::Relaxed),
             message_octets: self.gauge.octets(),
             agenda: self.agenda.len(),
             transactions: self.transactions.load(Ordering::Relaxed),
@@ -306,7 +312,7 @@ impl Broker {
             options,
             owner,
             Arc::clone(&self.journal),
-            Arc::clone(&self.gauge),
+            Arc::clone(&self.queued),
         )
     }
 

@@ -209,7 +209,7 @@ impl Broker {
                 Options::default(),
                 Some(ask.session),
                 journal,
-                Arc::clone(&self.gauge),
+                Arc::clone(&self.queued),
             );
             queue.consume(self.terms(ask, lane, outbound), &self.counters, now);
             Arc::new(queue)

@@ -333,7 +333,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "limits",
         "memory",
         size(MIB..=64 * TIB, |b| &mut b.memory_high_water),
-        "Octets of all messages that a virtual host holds; above it SENDs wait (session.blocked_timeout) \
+        "Octets of all messages held, those of every virtual host together; above it SENDs wait (session.blocked_timeout) \
          while consumers drain.",
     ),
     host(

@@ -37,7 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::broker::{Broker, Volatile};
+use crate::broker::{Broker, Gauge, Volatile};
 pub use crate::error::Error;
 use crate::session::{Hosts, Session};
 pub use embed::Subscriber;
@@ -229,19 +229,25 @@ fn refuse_strangers(settings: &Settings) -> Result<(), Error> {
 }
 
 fn hosts(settings: &Settings) -> Result<Hosts, Error> {
+    let gauge = Arc::default();
     let mut named = BTreeMap::new();
     for (name, settings) in &settings.hosts {
-        named.insert(name.clone(), broker(settings)?);
+        named.insert(name.clone(), broker(settings, &gauge)?);
     }
     Ok(Hosts {
-        default: broker(&settings.broker)?,
+        default: broker(&settings.broker, &gauge)?,
         named,
     })
 }
 
-fn broker(settings: &crate::broker::Settings) -> Result<Arc<Broker>, Error> {
+fn broker(settings: &crate::broker::Settings, gauge: &Arc<Gauge>) -> Result<Arc<Broker>, Error> {
     let seed = u64::from_le_bytes(random()?);
-    Ok(Arc::new(Broker::new(settings.clone(), seed, Arc::new(Volatile))))
+    Ok(Arc::new(Broker::sharing(
+        settings.clone(),
+        seed,
+        Arc::new(Volatile),
+        Arc::clone(gauge),
+    )))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -8,20 +8,12 @@ use super::{fault, Connected, Fault};
 use crate::broker::queue::Options;
 use crate::broker::settings::Kind;
 use crate::broker::{destination, Act, Draft, Now, Properties, Route, Sent};
-use crate::stomp::headers::unescape;
 use crate::stomp::{Command, Frame, Headers};
 
-/// Headers that ask for something that is not served.
-const UNSUPPORTED: [&str; 8] = [
-    "AMQ_SCHEDULED_DELAY",
-    "AMQ_SCHEDULED_TIME",
-    "AMQ_SCHEDULED_PERIOD",
-    "AMQ_SCHEDULED_REPEAT",
-    "AMQ_SCHEDULED_CRON",
-    "x-delay",
-    "JMSXGroupID",
-    "transformation",
-];
+/// Whether a header asks for something that is not served.
+fn is_unsupported(name: &str) -> bool {
+    matches!(name, "x-delay" | "JMSXGroupID" | "transformation") || name.starts_with("AMQ_SCHEDULED_")
+}
 
 /// What a SEND's headers ask for, found in one pass.
 #[derive(Debug, Default)]
@@ -41,42 +33,30 @@ impl<'a> Asked<'a> {
         let mut asked = Asked::default();
         let mut priority = None;
         let (mut persistent, mut expires) = (None, None);
-        let plain = |text: &'a str| match headers.is_escaped() {
-            true => unescape(text),
-            false => Cow::Borrowed(text),
-        };
-        for line in headers.lines() {
-            let name = plain(line.name);
-            let value = || plain(line.value);
+        let (mut ttl, mut expiration) = (None, None);
+        for (name, value) in headers.iter() {
             match name.as_ref() {
-                "destination" => asked.destination.get_or_insert_with(value),
-                "transaction" => asked.transaction.get_or_insert_with(value),
-                "reply-to" => asked.reply_to.get_or_insert_with(value),
-                "persistent" => persistent.get_or_insert_with(value),
-                "priority" => priority.get_or_insert_with(value),
-                "expires" | "expiration" | "ttl" => {
-                    if let Some(at) = expiry(&name, &value(), now)? {
-                        expires = Some(expires.map_or(at, |known: u64| known.min(at)));
-                    }
-                    continue;
-                }
-                "simpOrigDestination" => {
-                    asked.for_user = true;
-                    continue;
-                }
-                "auto-delete" => {
-                    asked.options = true;
-                    continue;
-                }
-                other => {
-                    asked.options |= other.starts_with("x-");
-                    if UNSUPPORTED.contains(&other) {
-                        return Err(Fault::unsupported(other, &value()));
-                    }
-                    continue;
-                }
-            };
+                "destination" => first(&mut asked.destination, value),
+                "transaction" => first(&mut asked.transaction, value),
+                "reply-to" => first(&mut asked.reply_to, value),
+                "persistent" => first(&mut persistent, value),
+                "priority" => first(&mut priority, value),
+                "expires" => first(&mut expires, value),
+                "ttl" => first(&mut ttl, value),
+                "expiration" => first(&mut expiration, value),
+                "simpOrigDestination" => asked.for_user = true,
+                "auto-delete" => asked.options = true,
+                other if is_unsupported(other) => return Err(Fault::unsupported(other, &value)),
+                other => asked.options |= other.starts_with("x-"),
+            }
         }
+        let ends = [
+            milliseconds("expires", expires)?,
+            milliseconds("ttl", ttl)?.map(|ms| if ms == 0 { 0 } else { now.unix_ms.saturating_add(ms) }),
+            // 0 means never in `expires` and `ttl` (ActiveMQ), and at once in `expiration` (RabbitMQ).
+            milliseconds("expiration", expiration)?.map(|ms| now.unix_ms.saturating_add(ms)),
+        ];
+        let expires = ends.into_iter().flatten().filter(|end| *end > 0).min();
         asked.properties = Properties {
             priority: priority.map_or(Ok(4), |value| read_priority(&value))?,
             expires,
@@ -94,17 +74,17 @@ fn read_priority(value: &str) -> Result<u8, Fault> {
     }
 }
 
-/// When a message expires by one of the three dialects, in milliseconds since 1970. 0 means never in `expires` and
-/// `ttl` (ActiveMQ), at once in `expiration` (RabbitMQ).
-fn expiry(name: &str, value: &str, now: Now) -> Result<Option<u64>, Fault> {
-    let Ok(number) = value.trim().parse::<u64>() else {
-        return Err(Fault::bad_header(name, value, "a number of milliseconds"));
-    };
-    Ok(match name {
-        "expires" => (number > 0).then_some(number),
-        "ttl" => (number > 0).then(|| now.unix_ms.saturating_add(number)),
-        _ => Some(now.unix_ms.saturating_add(number)),
-    })
+fn milliseconds(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<u64>, Fault> {
+    let Some(value) = value else { return Ok(None) };
+    let number = value.trim().parse();
+    number
+        .map(Some)
+        .map_err(|_| Fault::bad_header(name, &value, "a number of milliseconds"))
+}
+
+/// Of repeated headers the first counts.
+fn first<'a>(known: &mut Option<Cow<'a, str>>, value: Cow<'a, str>) {
+    known.get_or_insert(value);
 }
 
 impl Connected {
@@ -203,7 +183,7 @@ impl Connected {
         let limit = self.settings.transactions;
         if self.transactions.len() >= limit {
             let detail =
-                format!("{limit} transactions are open, which is the limit of a connection (limits.transactions).");
+                format!("The limit of a connection, {limit} open transactions (limits.transactions), is reached.");
             return Err(Fault::new(fault::TOO_MANY_TRANSACTIONS, detail));
         }
         let transaction = Transaction {

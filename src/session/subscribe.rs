@@ -145,7 +145,7 @@ impl Connected {
         let limit = self.settings.subscriptions;
         if self.ids.len() >= limit {
             let detail =
-                format!("This connection has {limit} subscriptions, which is the limit (limits.subscriptions).");
+                format!("The limit of a connection, {limit} subscriptions (limits.subscriptions), is reached.");
             return Err(Fault::new(fault::TOO_MANY_SUBSCRIPTIONS, detail));
         }
         self.forget_late(now);

@@ -5,6 +5,7 @@ mod ready;
 mod settle;
 mod state;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use ledger::{NotHeld, Tags};
@@ -14,7 +15,7 @@ use ledger::Ledger;
 use state::{Consumer, State};
 
 use super::journal::{Journal, Record};
-use super::message::{Gauge, Message};
+use super::message::Message;
 use super::outbound::{Delivery, LaneId, Offered, Outbound, SlowConsumer};
 use super::settings::{Prefetch, QueuePolicy, TopicPolicy, WhenFull};
 use super::stats::Counters;
@@ -68,7 +69,8 @@ pub struct Queue {
     pub options: Options,
     policy: QueuePolicy,
     journal: Arc<dyn Journal>,
-    gauge: Arc<Gauge>,
+    /// Messages in all queues of the broker.
+    queued: Arc<AtomicUsize>,
     /// Locked before any outbound, never after; no destination is locked under it.
     state: Mutex<State>,
 }
@@ -140,7 +142,7 @@ impl Queue {
         options: Options,
         owner: Option<u64>,
         journal: Arc<dyn Journal>,
-        gauge: Arc<Gauge>,
+        queued: Arc<AtomicUsize>,
     ) -> Queue {
         Queue {
             name,
@@ -148,7 +150,7 @@ impl Queue {
             policy: options.narrow(&policy),
             options,
             journal,
-            gauge,
+            queued,
             state: Mutex::default(),
         }
     }
@@ -364,7 +366,7 @@ impl Queue {
         }
         state.retired = true;
         let dropped = state.messages;
-        self.gauge.dequeued(dropped);
+        self.queued.fetch_sub(dropped, Ordering::Relaxed);
         let kept = std::mem::take(&mut *state);
         state.retired = true;
         self.journal.write(Record::Remove { queue: &self.name }, None);
@@ -397,7 +399,7 @@ impl Queue {
         state.next_seq += 1;
         state.messages += 1;
         state.octets += message.size();
-        self.gauge.enqueued(1);
+        self.queued.fetch_add(1, Ordering::Relaxed);
         state.idle_since = None;
         if message.properties().persistent {
             self.journal.write(
@@ -429,7 +431,7 @@ impl Queue {
     fn uncount(&self, state: &mut State, entry: &Entry) {
         state.messages -= 1;
         state.octets -= entry.message.size();
-        self.gauge.dequeued(1);
+        self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Hands out what can be handed out, to each consumer in turn.
@@ -505,6 +507,6 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let left = self.lock().messages;
-        self.gauge.dequeued(left);
+        self.queued.fetch_sub(left, Ordering::Relaxed);
     }
 }
