@@ -9,6 +9,7 @@ use protocol_tests::suite;
 use protocol_tests::target::Target;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Plays all cases on a server of its own; panics with what went wrong.
 fn play(transport: Transport) {
@@ -22,6 +23,7 @@ fn play(transport: Transport) {
     };
     let target = Target::parse(&url).unwrap();
     let findings = suite::run(&cases, &target, 32);
+    let left = left_behind(&server);
     runtime.block_on(server.stop());
     let column = Column {
         name: "Hoofbeat".into(),
@@ -30,6 +32,30 @@ fn play(transport: Transport) {
     };
     let wrong = failures(&cases, &[column], true);
     assert!(wrong.is_empty(), "{wrong}");
+    assert_eq!(left, None, "the cases are over and left something behind");
+}
+
+/// What the broker still holds of connections that have all ended; waits for the last to be noticed.
+fn left_behind(server: &Server) -> Option<String> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (stats, sizes) = (server.stats(), server.hosts().default.sizes());
+        let counts = [
+            stats.connections,
+            stats.sessions,
+            sizes.sessions,
+            sizes.subscriptions,
+            sizes.patterns,
+            sizes.transactions,
+        ];
+        if counts.iter().all(|count| *count == 0) {
+            return None;
+        }
+        if Instant::now() > deadline {
+            return Some(format!("{stats:?} {sizes:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The defaults, but for shorter heart-beats and deadlines: nobody waits half a minute for a test.
