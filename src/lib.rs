@@ -22,10 +22,13 @@
 //! | [`session`] | one client's protocol state and every fault it can make |
 //! | [`server`] | all input and output: listeners, HTTP, WebSocket, TCP, the clock |
 //! | `config` | file, environment and flags of the binary (feature `cli`) |
+//! | `bench` | `hoofbeat bench`: load for any STOMP broker (feature `cli`) |
 //!
 //! `stomp`, `broker` and `session` do no I/O and never ask for the time: frames and time come in, values go out.
 //! `docs/ARCHITECTURE.md` has the map.
 
+#[cfg(feature = "cli")]
+pub mod bench;
 pub mod broker;
 #[cfg(feature = "cli")]
 pub mod config;

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
         print(&text);
         return ExitCode::SUCCESS;
     }
+    // What is configured here is nothing to a broker elsewhere.
+    if let Verb::Bench(arguments) = &verb {
+        return hoofbeat::bench::run(arguments);
+    }
     let options = &arguments.options;
     let loaded = match config::load(options.config.as_deref(), std::env::vars_os(), &options.flags()) {
         Ok(loaded) => loaded,
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Serve => serve(&loaded),
         Verb::Check => check(&loaded),
         Verb::Config { .. } => print(&loaded.show()),
+        Verb::Bench(arguments) => hoofbeat::bench::run(&arguments),
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Verb {
     Serve,
     /// Read the configuration, say what is wrong with it or looks so, and serve nothing.
     Check,
+    /// Load a STOMP broker, ours or any other, and tell what it makes of it.
+    Bench(Box<crate::bench::Arguments>),
     /// Print configuration.
     Config {
         /// What of it.
