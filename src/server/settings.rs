@@ -32,7 +32,8 @@ pub struct Settings {
     pub connections: usize,
     /// Longest queue of connections the kernel may hold for us.
     pub backlog: u32,
-    /// Largest WebSocket message written to a client. `None`: the splitting that only Spring's client needs (8 KiB).
+    /// Octets of the largest WebSocket message written to a client; 0 for no limit. `None`: only for a client that looks like
+    /// Spring's, which gives up beyond 8 KiB.
     pub outbound_message_bytes: Option<usize>,
     /// Settings of every session.
     pub session: session::Settings,

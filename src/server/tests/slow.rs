@@ -111,3 +111,26 @@ async fn send_megabyte(sender: &mut Stomp) {
     sender.http.write(send.as_bytes()).await;
     assert!(sender.receive().await.starts_with("RECEIPT\n"));
 }
+
+#[tokio::test]
+async fn the_verdict_on_a_slow_consumer_does_not_wait_for_its_socket() {
+    let server = start(Settings {
+        write_ms: 3_600_000,
+        ..settings()
+    })
+    .await;
+    let mut stuck = Stomp::connect(server.tcp_address().unwrap()).await;
+    stuck
+        .http
+        .write(b"SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:1\n\n\0")
+        .await;
+    stuck.receive().await;
+    let mut sender = Stomp::connect(server.tcp_address().unwrap()).await;
+    while server.hosts().default.counters().slow_consumers.get() == 0 {
+        send_megabyte(&mut sender).await;
+    }
+    // It may still read, and learns why it is cut.
+    let said = stuck.http.rest().await;
+    let error = said.windows(6).rposition(|six| six == b"ERROR\n").unwrap();
+    assert!(String::from_utf8_lossy(&said[error..]).contains("\ncode:slow-consumer\n"));
+}
