@@ -149,6 +149,15 @@ impl Broker {
         Sent::Done(self.ticket(persistent))
     }
 
+    /// A sender that was blocked by `limit` has gone.
+    pub fn stop_waiting(&self, limit: &Limit, sender: &Arc<Outbound>) {
+        if let Limit::Queue(name, _) = limit {
+            if let Some(queue) = self.directory.queue(name) {
+                queue.stop_waiting(sender);
+            }
+        }
+    }
+
     /// Whether another message may be held.
     fn memory(&self, size: usize) -> Result<(), Limit> {
         let (held, most) = (

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::transaction::Transaction;
 use super::{Connected, Fault, Settings};
-use crate::broker::{Act, Limit, Message, Now, Route, Sent};
+use crate::broker::{Act, Broker, Limit, Message, Now, Outbound, Route, Sent};
 use crate::stomp::{encode, Command, Frame, Headers, Line};
 
 /// Frames that may wait behind a blocked one.
@@ -96,8 +96,9 @@ impl Blocked {
         Some(fault)
     }
 
-    /// What it held for acknowledgement goes back.
-    pub fn abandon(self) {
+    /// Gives up: nobody needs to call, and what it held for acknowledgement goes back.
+    pub fn abandon(self, broker: &Broker, outbound: &Arc<Outbound>) {
+        broker.stop_waiting(&self.limit, outbound);
         if let Pending::Commit(acts) = self.pending {
             Transaction {
                 acts,
@@ -163,7 +164,7 @@ impl Connected {
             }
             Sent::Refused(refused) => {
                 let receipt = blocked.receipt.take();
-                blocked.abandon();
+                blocked.abandon(&self.broker, &self.outbound);
                 return Err(Fault {
                     receipt,
                     ..Fault::from(refused)

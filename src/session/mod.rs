@@ -212,7 +212,7 @@ impl Session {
 
     /// Goes on with what waited: call it when [`Outbound::poll_work`] said so, before draining.
     pub fn wake(&mut self, now: Now) -> Step {
-        self.outbound.take_nudge();
+        let nudged = self.outbound.take_nudge();
         let State::Connected(connected) = &mut self.state else {
             return Step::Done;
         };
@@ -228,7 +228,10 @@ impl Session {
                 ),
             ));
         }
-        let done = connected.unblock(now);
+        let done = match nudged {
+            true => connected.unblock(now),
+            false => Ok(()),
+        };
         self.conclude(done)
     }
 

@@ -260,7 +260,16 @@ impl Queue {
     pub fn unreserve(&self, messages: usize, octets: usize) {
         let mut state = self.lock();
         state.unreserve(messages, octets);
-        state.call_waiting();
+        state.call_waiting(messages);
+    }
+
+    /// A sender that waited for room has gone. It may have been called already: then the call goes to the next.
+    pub fn stop_waiting(&self, sender: &Arc<Outbound>) {
+        let mut state = self.lock();
+        state.waiting.retain(|waiting| !Arc::ptr_eq(waiting, sender));
+        if self.room(&state, 1, 0).is_ok() {
+            state.call_waiting(1);
+        }
     }
 
     /// Adds a message for which room is reserved.
@@ -498,7 +507,11 @@ impl Queue {
             effects.idle = !std::mem::replace(&mut state.idle_announced, true);
         }
         if !state.waiting.is_empty() && self.room(state, 1, 0).is_ok() {
-            state.call_waiting();
+            let free = self
+                .policy
+                .messages
+                .saturating_sub(state.messages + state.reserved_messages);
+            state.call_waiting(free);
         }
         effects
     }

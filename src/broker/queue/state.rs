@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) reserved_octets: usize,
     pub(super) next_seq: u64,
     /// Senders to be called when there is room.
-    pub(super) waiting: Vec<Arc<Outbound>>,
+    pub(super) waiting: VecDeque<Arc<Outbound>>,
     /// Since when it is empty and without consumers, in `Now::mono`.
     pub(super) idle_since: Option<u64>,
     pub(super) idle_announced: bool,
@@ -50,10 +50,9 @@ pub(super) struct Consumer {
 }
 
 impl State {
+    /// Has a sender called when there is room. It asks once and again only after it was called.
     pub(super) fn wait(&mut self, sender: &Arc<Outbound>) {
-        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, sender)) {
-            self.waiting.push(Arc::clone(sender));
-        }
+        self.waiting.push_back(Arc::clone(sender));
     }
 
     pub(super) fn unreserve(&mut self, messages: usize, octets: usize) {
@@ -61,8 +60,11 @@ impl State {
         self.reserved_octets = self.reserved_octets.saturating_sub(octets);
     }
 
-    pub(super) fn call_waiting(&mut self) {
-        for sender in std::mem::take(&mut self.waiting) {
+    /// Calls as many senders as may find room, those first that have waited longest. If all were called for each
+    /// message that leaves, most would come in vain.
+    pub(super) fn call_waiting(&mut self, most: usize) {
+        let count = self.waiting.len().min(most.max(1));
+        for sender in self.waiting.drain(..count) {
             sender.nudge();
         }
     }
