@@ -48,9 +48,10 @@ try {
 
 const all = [...cells.values()].flatMap((row) => Object.values(row));
 const count = (result) => all.filter((cell) => cell.result === result).length;
-console.log(options.markdown ? asMarkdown(scenarios, cells, broker) : asText(scenarios, cells));
-note(`${count('absent')} not in the client, for the reasons above`);
-console.log(`${count('passed')} passed, ${count('FAILED')} failed, ${count('skipped')} skipped`);
+note(`${count('absent')} not in the client, for the reasons under the table`);
+const summary = `${count('passed')} passed, ${count('FAILED')} failed, ${count('skipped')} skipped`;
+if (options.markdown) note(summary);
+console.log(options.markdown ? asMarkdown(scenarios, cells, broker) : `${asText(scenarios, cells)}\n${summary}`);
 process.exit(count('FAILED') > 0 ? 1 : 0);
 
 function each(phase) {
