@@ -21,6 +21,7 @@ const { values: options } = parseArgs({
 
 const { scenarios } = JSON.parse(readFileSync('scenarios.json', 'utf8'));
 const wanted = clients.filter(({ name }) => !options.only || options.only.some((part) => name.includes(part)));
+if (wanted.length === 0) throw new Error(`--only names none of: ${clients.map(({ name }) => name).join('; ')}`);
 // Heart-beats are 10 s, and the hidden tab's timers run once a minute.
 const seconds = options.long ? { heartbeat: 150, hidden: 310 } : { heartbeat: 32, hidden: 100 };
 const limits = { heartbeat: seconds.heartbeat + 30, hidden: seconds.hidden + 60, reconnect: 90 };
