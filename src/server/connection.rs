@@ -78,7 +78,7 @@ enum Stopping {
     No,
     /// Since then the client may finish its sentence.
     Since(u64),
-    /// The session has been told.
+    /// The session has been told, or was over anyway.
     Told,
 }
 
