@@ -4,8 +4,8 @@
 //! |---|---|
 //! | accepting, descriptors | `listener` |
 //! | HTTP and the way to WebSocket | `http`, `handshake`, `origin` |
-//! | STOMP octets over a socket | `transport`, `websocket`, `tcp` |
-//! | one client | `connection` |
+//! | STOMP octets over a socket | `transport`, `websocket`, `tcp`, `intake` |
+//! | one client | `connection`; without a socket `embed` |
 //! | everyone's | `roster`, `stats`, `clock` |
 //!
 //! Nothing here knows what a frame means: that is the session's.
