@@ -205,8 +205,16 @@ impl Broker {
         }
     }
 
+    /// Removes a queue of a session that has ended, if it is still there.
+    pub fn remove_owned(&self, name: &str, session: u64) {
+        let queue = self.directory.queue(name);
+        if let Some(queue) = queue.filter(|queue| queue.owner == Some(session)) {
+            self.remove_queue(&queue);
+        }
+    }
+
     /// Removes a queue with what it holds.
-    pub fn remove_queue(&self, queue: &Arc<Queue>) {
+    fn remove_queue(&self, queue: &Arc<Queue>) {
         let dropped = queue.retire();
         self.counters.dropped_with_queue.add(dropped as u64);
         self.forget_queue(queue);

@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::connected::DISCONNECTED;
 use super::transaction::Transaction;
 use super::{Connected, Fault, Settings};
 use crate::broker::{Act, Broker, Limit, Message, Now, Outbound, Route, Sent};
-use crate::stomp::{encode, Command, Frame, Headers, Line};
+use crate::stomp::{Command, Frame, Headers, Line};
 
 /// Frames that may wait behind a blocked one.
 const DEFERRED_FRAMES: usize = 64;
@@ -119,9 +120,7 @@ impl Connected {
     /// Keeps a SEND or COMMIT that has to wait.
     pub(super) fn block(&mut self, pending: Pending, limit: Limit, receipt: Option<&str>, now: Now) {
         self.broker.counters().blocked.one();
-        if let Some(id) = receipt {
-            self.receipts.add_blocked(encode::receipt(id, self.version));
-        }
+        self.reserve_receipt(receipt);
         self.blocked = Some(Box::new(Blocked {
             pending,
             retry_at: retry_at(&limit, now),
@@ -134,7 +133,7 @@ impl Connected {
     }
 
     /// Keeps a frame that came behind a blocked one; whether it was kept.
-    pub(super) fn defer(&mut self, frame: &Frame<'_>) -> bool {
+    pub(super) fn defer(&mut self, frame: &Frame<'_>, receipt: Option<&str>) -> bool {
         let Some(blocked) = &mut self.blocked else { return false };
         let acknowledges = matches!(frame.command, Command::Ack | Command::Nack);
         if acknowledges && !frame.headers.has("transaction") {
@@ -143,6 +142,7 @@ impl Connected {
         let deferred = Deferred::of(frame);
         blocked.octets += deferred.octets();
         blocked.deferred.push_back(deferred);
+        self.reserve_receipt(receipt);
         true
     }
 
@@ -174,24 +174,32 @@ impl Connected {
                 if let Some(ticket) = &ticket {
                     ticket.wait(&self.outbound);
                 }
-                self.receipts.unblock(ticket);
+                if blocked.receipt.is_some() {
+                    self.receipts.fill(ticket);
+                }
             }
         }
-        if let Pending::Commit(acts) = &blocked.pending {
+        let Blocked { pending, deferred, .. } = *blocked;
+        if let Pending::Commit(acts) = &pending {
             self.committed(acts);
         }
-        self.replay(blocked.deferred, now)
+        // What nobody took must not count as held when the next SEND asks for memory.
+        drop(pending);
+        self.replaying = true;
+        let done = self.replay(deferred, now);
+        self.replaying = false;
+        done
     }
 
     fn replay(&mut self, mut deferred: VecDeque<Deferred>, now: Now) -> Result<(), Fault> {
         while let Some(next) = deferred.pop_front() {
             let frame = next.frame();
             let receipt = frame.headers.get("receipt");
-            self.receive(&frame, receipt.as_deref(), now).map_err(|fault| Fault {
+            self.execute(&frame, receipt.as_deref(), now).map_err(|fault| Fault {
                 receipt: fault.receipt.or(receipt.map(|r| r.into_owned())),
                 ..fault
             })?;
-            if self.leaving.is_some() {
+            if self.leaving == Some(DISCONNECTED) {
                 return Ok(());
             }
             if let Some(blocked) = &mut self.blocked {

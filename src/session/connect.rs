@@ -71,9 +71,10 @@ impl Session {
             used: (BTreeSet::new(), VecDeque::new()),
             next_serial: 0,
             transactions: BTreeMap::new(),
-            owned: Vec::new(),
+            owned: BTreeSet::new(),
             receipts: Receipts::default(),
             blocked: None,
+            replaying: false,
             marks: VecDeque::new(),
             leaving: None,
         }));

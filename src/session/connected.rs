@@ -5,16 +5,21 @@ use crate::broker::{AckMode, Now, Ticket};
 use crate::stomp::heartbeat::Beat;
 use crate::stomp::{encode, Command, Frame, Version};
 
-const DISCONNECTED: Close = Close {
+pub(super) const DISCONNECTED: Close = Close {
     code: 1000,
     reason: "disconnect",
 };
 
 impl Connected {
     pub(super) fn receive(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
-        if self.blocked.is_some() && self.defer(frame) {
+        if self.blocked.is_some() && self.defer(frame, receipt) {
             return Ok(());
         }
+        self.execute(frame, receipt, now)
+    }
+
+    /// Does what a frame asks for, whose turn has come.
+    pub(super) fn execute(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
         match frame.command {
             Command::Send => self.send(frame, receipt, now),
             Command::Ack => self.acknowledge(frame, receipt, now),
@@ -45,8 +50,18 @@ impl Connected {
 
     /// The RECEIPT of a frame that took effect, or will when `ticket` is kept.
     pub(super) fn receipt(&mut self, id: Option<&str>, ticket: Option<Ticket>) {
-        if let Some(id) = id {
-            self.receipts.add(encode::receipt(id, self.version), ticket);
+        match id {
+            Some(_) if self.replaying => self.receipts.fill(ticket),
+            Some(id) => self.receipts.add(encode::receipt(id, self.version), ticket),
+            None => {}
+        }
+    }
+
+    /// The RECEIPT of a frame that has to wait.
+    pub(super) fn reserve_receipt(&mut self, id: Option<&str>) {
+        match id {
+            Some(id) if !self.replaying => self.receipts.reserve(encode::receipt(id, self.version)),
+            _ => {}
         }
     }
 
@@ -161,8 +176,8 @@ impl Connected {
             self.broker
                 .abandon(&held.subscription, &self.outbound, unwritten, held.live, now);
         }
-        for queue in std::mem::take(&mut self.owned) {
-            self.broker.remove_queue(&queue);
+        for name in std::mem::take(&mut self.owned) {
+            self.broker.remove_owned(&name, self.number);
         }
         self.broker.leave();
     }

@@ -26,7 +26,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::broker::outbound::Mark;
-use crate::broker::queue::Queue;
 use crate::broker::{Broker, FrameSink, Now, Outbound, Subscription};
 use crate::stomp::heartbeat::Liveness;
 use crate::stomp::{DecodeError, Frame, Limits, Version};
@@ -126,10 +125,12 @@ struct Connected {
     used: (BTreeSet<String>, VecDeque<String>),
     next_serial: u32,
     transactions: BTreeMap<String, Transaction>,
-    /// Queues that go with the session.
-    owned: Vec<Arc<Queue>>,
+    /// Names of the queues that go with the session.
+    owned: BTreeSet<Arc<str>>,
     receipts: Receipts,
     blocked: Option<Box<Blocked>>,
+    /// Frames that waited behind a blocked one are being executed: places for their RECEIPTs are reserved.
+    replaying: bool,
     /// Frames of queues in the transport's output that the socket has not taken.
     marks: VecDeque<Mark>,
     /// To close when the RECEIPTs that wait have gone out.
@@ -353,8 +354,14 @@ impl Session {
 
     fn fail(&mut self, fault: Fault) -> Step {
         tracing::debug!(code = fault.kind.code, detail = %fault.detail, "client at fault");
-        let version = match &self.state {
-            State::Connected(connected) => connected.version,
+        let version = match &mut self.state {
+            State::Connected(connected) => {
+                // Earlier frames of the same turn may have taken effect.
+                while let Ok(Some(receipt)) = connected.receipts.next() {
+                    self.outbound.control(receipt);
+                }
+                connected.version
+            }
             State::Connecting | State::Closing(_) => Version::V1_0,
         };
         self.outbound.control(fault.frame(version));

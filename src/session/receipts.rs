@@ -23,8 +23,8 @@ enum Until {
     Turn,
     /// A promise.
     Ticket(Ticket),
-    /// The blocked frame.
-    Unblocked,
+    /// A frame that is blocked, or waits behind one.
+    Effect,
 }
 
 impl Receipts {
@@ -44,25 +44,23 @@ impl Receipts {
         self.push(frame, until);
     }
 
-    /// Adds the RECEIPT of the frame that is blocked.
-    pub fn add_blocked(&mut self, frame: Vec<u8>) {
-        self.push(frame, Until::Unblocked);
+    /// Keeps the place of the RECEIPT of a frame that has to wait: later frames may overtake it, their RECEIPTs not.
+    pub fn reserve(&mut self, frame: Vec<u8>) {
+        self.push(frame, Until::Effect);
     }
 
-    /// The blocked frame took effect, or will when `ticket` is kept.
-    pub fn unblock(&mut self, ticket: Option<Ticket>) {
-        for waiting in &mut self.waiting {
-            if matches!(waiting.until, Until::Unblocked) {
-                waiting.until = ticket.map_or(Until::Turn, Until::Ticket);
-                return;
-            }
+    /// The first of the frames with a reserved place took effect, or will when `ticket` is kept.
+    pub fn fill(&mut self, ticket: Option<Ticket>) {
+        let reserved = |waiting: &&mut Waiting| matches!(waiting.until, Until::Effect);
+        if let Some(waiting) = self.waiting.iter_mut().find(reserved) {
+            waiting.until = ticket.map_or(Until::Turn, Until::Ticket);
         }
     }
 
     /// The next RECEIPT whose turn it is; `Err` if its promise was broken.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, ()> {
         let kept = match self.waiting.front().map(|waiting| &waiting.until) {
-            None | Some(Until::Unblocked) => None,
+            None | Some(Until::Effect) => None,
             Some(Until::Turn) => Some(true),
             Some(Until::Ticket(ticket)) => ticket.outcome(),
         };

@@ -95,6 +95,9 @@ impl Connected {
             .as_deref()
             .ok_or_else(|| Fault::missing(Command::Send, "destination"))?;
         let route = self.route(name, &asked, &frame.headers)?;
+        if route.owner.is_some() && route.to.kind == Kind::Queue {
+            self.own(&route.to.name);
+        }
         let address = match asked
             .reply_to
             .as_deref()

@@ -30,6 +30,9 @@ const UNSUPPORTED: [&str; 11] = [
 /// Headers that ask for something that is not served when they are `true`.
 const UNSUPPORTED_IF_TRUE: [&str; 4] = ["browser", "activemq.exclusive", "activemq.retroactive", "include-seq"];
 
+/// Queues of a session from which on it looks whether they still exist.
+const OWNED_MIN: usize = 64;
+
 impl Connected {
     pub(super) fn subscribe(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
         let headers = &frame.headers;
@@ -154,9 +157,7 @@ impl Connected {
         let subscription = self.broker.subscribe(ask, &self.outbound, now)?;
         self.next_serial += 1;
         if let (true, Feed::Queue(queue, _)) = (exclusive, &subscription.feed) {
-            if !self.owned.iter().any(|known| Arc::ptr_eq(known, queue)) {
-                self.owned.push(Arc::clone(queue));
-            }
+            self.own(&queue.name);
         }
         self.remember_id(&id);
         self.ids.insert(id.clone(), serial);
@@ -197,6 +198,17 @@ impl Connected {
                 self.broker
                     .abandon(&held.subscription, &self.outbound, None, false, now);
             }
+        }
+    }
+
+    /// Notes a queue that goes with the session.
+    pub(super) fn own(&mut self, name: &Arc<str>) {
+        self.owned.insert(Arc::clone(name));
+        let many = self.owned.len();
+        if many >= OWNED_MIN && many.is_power_of_two() {
+            // Some have been idle and are gone.
+            let broker = &self.broker;
+            self.owned.retain(|name| broker.queue_length(name).is_some());
         }
     }
 
