@@ -116,7 +116,7 @@ impl Broker {
 
     /// All acts of a transaction or none: room is reserved in every queue first.
     pub fn commit(&self, acts: &[Act], sender: &Arc<Outbound>, now: Now) -> Committed {
-        let reserved = match self.reserve_all(acts, sender) {
+        let reserved = match self.reserve_all(acts, sender, now) {
             Ok(reserved) => reserved,
             Err(not) => return not,
         };
@@ -241,7 +241,7 @@ impl Broker {
         persistent.then(|| self.journal.ticket()).flatten()
     }
 
-    fn reserve_all(&self, acts: &[Act], sender: &Arc<Outbound>) -> Result<Reservations, Sent> {
+    fn reserve_all(&self, acts: &[Act], sender: &Arc<Outbound>, now: Now) -> Result<Reservations, Sent> {
         if let Err(limit) = self.memory(acts.iter().map(Act::size).sum()) {
             return Err(Sent::Blocked(limit));
         }
@@ -256,15 +256,19 @@ impl Broker {
             }
         }
         let mut reserved = Reservations::new();
-        for (name, (route, messages, octets)) in wanted {
-            match self.reserve(route, messages, octets, sender) {
+        for (name, (route, messages, octets)) in &wanted {
+            match self.reserve(route, *messages, *octets, sender) {
                 Ok(Some(queue)) => {
-                    reserved.insert(Arc::clone(name), (queue, messages, octets));
+                    reserved.insert(Arc::clone(name), (queue, *messages, *octets));
                 }
                 Ok(None) => {}
                 Err(not) => {
                     for (queue, messages, octets) in reserved.values() {
                         queue.unreserve(*messages, *octets);
+                    }
+                    // Queues that were made for it and stay empty are idle from now on.
+                    for queue in wanted.keys().filter_map(|name| self.directory.queue(name)) {
+                        self.apply(&queue, queue.unused(now), now);
                     }
                     return Err(not);
                 }

@@ -238,6 +238,11 @@ impl Outbound {
             lanes.queued_octets -= lane.octets;
         }
         lanes.turn.retain(|slot| *slot != id.slot);
+        if lanes.stalled {
+            // Queues that were refused may find room now, and nothing else may call the owner to tell them.
+            lanes.nudged = true;
+            lanes.wake();
+        }
         lane.waiting.front().map(|delivery| delivery.tag)
     }
 

@@ -256,6 +256,14 @@ impl Queue {
         Ok(true)
     }
 
+    /// What there is to see to when nothing came into a queue that may have been made for it.
+    pub fn unused(&self, now: Now) -> Effects {
+        Effects {
+            idle: self.note_idle(&mut self.lock(), now),
+            ..Effects::default()
+        }
+    }
+
     /// Gives promised room back.
     pub fn unreserve(&self, messages: usize, octets: usize) {
         let mut state = self.lock();
@@ -320,6 +328,8 @@ impl Queue {
         state.idle_since = None;
         state.stand(id);
         self.dispatch(&mut state, counters, now);
+        // What had expired may have made room.
+        self.call_if_room(&mut state);
         Some(id)
     }
 
@@ -333,9 +343,12 @@ impl Queue {
 
     /// Drops what waits for a consumer: the backlog of a topic's subscription that has ended.
     pub fn drop_ready(&self) {
-        let mut state = self.lock();
+        self.drop_all_ready(&mut self.lock());
+    }
+
+    fn drop_all_ready(&self, state: &mut State) {
         while let Some(entry) = state.ready.pop() {
-            self.remove(&mut state, &entry, None);
+            self.remove(state, &entry, None);
         }
     }
 
@@ -500,12 +513,21 @@ impl Queue {
                 effects.expire_at = Some(at);
             }
         }
-        if state.messages == 0 && state.consumers.is_empty() && self.policy.idle_ms > 0 {
-            if state.idle_since.is_none() {
-                state.idle_since = Some(now.mono);
-            }
-            effects.idle = !std::mem::replace(&mut state.idle_announced, true);
+        effects.idle = self.note_idle(state, now);
+        self.call_if_room(state);
+        effects
+    }
+
+    /// Whether the agenda has to be told that the queue is empty and unused.
+    fn note_idle(&self, state: &mut State, now: Now) -> bool {
+        let idle = state.messages == 0 && state.consumers.is_empty() && self.policy.idle_ms > 0;
+        if idle {
+            state.idle_since.get_or_insert(now.mono);
         }
+        idle && !std::mem::replace(&mut state.idle_announced, true)
+    }
+
+    fn call_if_room(&self, state: &mut State) {
         if !state.waiting.is_empty() && self.room(state, 1, 0).is_ok() {
             let free = self
                 .policy
@@ -513,7 +535,6 @@ impl Queue {
                 .saturating_sub(state.messages + state.reserved_messages);
             state.call_waiting(free);
         }
-        effects
     }
 }
 

@@ -16,6 +16,7 @@ impl Queue {
             settled += 1;
         }
         counters.settled.add(settled);
+        state.forget_settled(id);
         state.stand(id);
         self.dispatch(&mut state, counters, now);
         self.effects(&mut state, Vec::new(), now)
@@ -53,6 +54,8 @@ impl Queue {
         }
         state.stand(id);
         self.dispatch(&mut state, counters, now);
+        // What had expired may have made room.
+        self.call_if_room(&mut state);
         Ok(tags)
     }
 
@@ -160,12 +163,10 @@ impl Queue {
                 }
             }
         }
-        if state
-            .consumers
-            .get(&id)
-            .is_some_and(|c| !c.active && c.ledger.is_empty())
-        {
-            state.consumers.remove(&id);
+        state.forget_settled(id);
+        if self.name.is_empty() && !state.consumers.values().any(|c| c.active) {
+            // The backlog of a topic's subscription that has ended: nobody is left to take it.
+            self.drop_all_ready(state);
         }
         state.stand(id);
         self.dispatch(state, counters, now);

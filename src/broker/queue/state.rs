@@ -80,6 +80,14 @@ impl State {
         }
     }
 
+    /// Lets go of a consumer that was cancelled and holds nothing any more.
+    pub(super) fn forget_settled(&mut self, id: u32) {
+        let over = |consumer: &Consumer| !consumer.active && consumer.ledger.is_empty();
+        if self.consumers.get(&id).is_some_and(over) {
+            self.consumers.remove(&id);
+        }
+    }
+
     pub(super) fn take_up_to(&mut self, id: u32, tag: u64) -> Option<Entry> {
         let ledger = &mut self.consumers.get_mut(&id)?.ledger;
         let front = ledger.front().filter(|front| *front <= tag)?;
