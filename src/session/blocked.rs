@@ -146,6 +146,13 @@ impl Connected {
         true
     }
 
+    /// Gives up what waits.
+    pub(super) fn stop_waiting(&mut self) {
+        if let Some(blocked) = self.blocked.take() {
+            blocked.abandon(&self.broker, &self.outbound);
+        }
+    }
+
     /// Tries again what waits, then the frames behind it.
     pub(super) fn unblock(&mut self, now: Now) -> Result<(), Fault> {
         let Some(mut blocked) = self.blocked.take() else {

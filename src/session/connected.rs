@@ -158,9 +158,7 @@ impl Connected {
 
     /// Gives everything back.
     pub(super) fn end(mut self: Box<Self>, now: Now) {
-        if let Some(blocked) = self.blocked.take() {
-            blocked.abandon(&self.broker, &self.outbound);
-        }
+        self.stop_waiting();
         let open = std::mem::take(&mut self.transactions);
         self.broker.count_transactions(0, open.len());
         self.broker.counters().aborted.add(open.len() as u64);

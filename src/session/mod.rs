@@ -213,7 +213,8 @@ impl Session {
 
     /// Goes on with what waited: call it when [`Outbound::poll_work`] said so, before draining.
     pub fn wake(&mut self, now: Now) -> Step {
-        let nudged = self.outbound.take_nudge();
+        self.outbound.take_nudge();
+        let called = self.outbound.take_call();
         let State::Connected(connected) = &mut self.state else {
             return Step::Done;
         };
@@ -229,7 +230,7 @@ impl Session {
                 ),
             ));
         }
-        let done = match nudged {
+        let done = match called {
             true => connected.unblock(now),
             false => Ok(()),
         };
@@ -374,7 +375,11 @@ impl Session {
     fn close(&mut self, close: Close) -> Step {
         self.outbound.finish();
         let held = match std::mem::replace(&mut self.state, State::Closing(None)) {
-            State::Connected(connected) | State::Closing(Some(connected)) => Some(connected),
+            State::Connected(mut connected) | State::Closing(Some(mut connected)) => {
+                // Room is for those who can still use it.
+                connected.stop_waiting();
+                Some(connected)
+            }
             State::Connecting | State::Closing(None) => None,
         };
         self.state = State::Closing(held);

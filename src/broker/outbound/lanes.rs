@@ -26,6 +26,8 @@ pub(super) struct Lanes {
     pub(super) stalled: bool,
     /// Something else than frames calls for the owner: room in a queue, a kept ticket.
     pub(super) nudged: bool,
+    /// It was room in a queue.
+    pub(super) called: bool,
     pub(super) slow: Option<SlowConsumer>,
     /// No delivery is taken or drained any more; control frames still are.
     pub(super) finished: bool,
@@ -57,7 +59,14 @@ struct Latest {
 
 impl Lanes {
     pub(super) fn has_work(&self) -> bool {
-        !self.control.is_empty() || self.nudged || (!self.finished && (!self.turn.is_empty() || self.slow.is_some()))
+        let deliveries = !self.turn.is_empty() || self.slow.is_some() || self.has_idle_room();
+        !self.control.is_empty() || self.nudged || (!self.finished && deliveries)
+    }
+
+    /// Whether a queue was refused and no delivery is left that would call the owner to tell it of room: the lane that
+    /// was in the way has been closed.
+    pub(super) fn has_idle_room(&self) -> bool {
+        self.stalled && self.queued_messages == 0
     }
 
     pub(super) fn wake(&mut self) {

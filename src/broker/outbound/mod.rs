@@ -175,6 +175,19 @@ impl Outbound {
         std::mem::take(&mut self.lock().nudged)
     }
 
+    /// Calls a blocked sender: there may be room for what it waits with.
+    pub fn call(&self) {
+        let mut lanes = self.lock();
+        lanes.nudged = true;
+        lanes.called = true;
+        lanes.wake();
+    }
+
+    /// Whether somebody called [`Outbound::call`] since the last time.
+    pub fn take_call(&self) -> bool {
+        std::mem::take(&mut self.lock().called)
+    }
+
     /// Whether a queue was refused and there is room again now.
     pub fn take_stalled(&self) -> bool {
         let mut lanes = self.lock();
@@ -238,9 +251,7 @@ impl Outbound {
             lanes.queued_octets -= lane.octets;
         }
         lanes.turn.retain(|slot| *slot != id.slot);
-        if lanes.stalled {
-            // Queues that were refused may find room now, and nothing else may call the owner to tell them.
-            lanes.nudged = true;
+        if lanes.has_idle_room() {
             lanes.wake();
         }
         lane.waiting.front().map(|delivery| delivery.tag)

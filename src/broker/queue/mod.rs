@@ -394,7 +394,7 @@ impl Queue {
         self.journal.write(Record::Remove { queue: &self.name }, None);
         drop(state);
         for sender in kept.waiting {
-            sender.nudge();
+            sender.call();
         }
         dropped
     }

@@ -65,7 +65,7 @@ impl State {
     pub(super) fn call_waiting(&mut self, most: usize) {
         let count = self.waiting.len().min(most.max(1));
         for sender in self.waiting.drain(..count) {
-            sender.nudge();
+            sender.call();
         }
     }
 
