@@ -1,0 +1,147 @@
+//! Random operations on the real broker and on a naive one, side by side.
+//!
+//! Every octet that a session writes, every counter and every size must be as the reference has it, after each step.
+//! `README.md` says what is modelled and how to replay a seed.
+
+mod operations;
+mod random;
+mod reference;
+mod wire;
+mod world;
+
+use std::collections::BTreeSet;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use hoofbeat::session::Link;
+
+use wire::Frame;
+use world::{Difference, World};
+
+/// What every campaign must have met at least once.
+const MARKS: &[&str] = &[];
+
+/// Runs the operations of a seed; the marks it reached, or the difference and what led to it.
+fn run(seed: u64, operations: &[u64]) -> Result<BTreeSet<&'static str>, (Difference, Vec<String>)> {
+    let (broker, session) = operations::settings(seed);
+    let mut world = World::new(broker, session, seed);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        for number in operations {
+            world.operate(seed, *number)?;
+        }
+        finish(&mut world)
+    }));
+    match outcome {
+        Ok(Ok(())) => Ok(world.model.marks),
+        Ok(Err(difference)) => Err((difference, world.log)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err((format!("panic: {}", text.unwrap_or_default()), world.log))
+        }
+    }
+}
+
+/// Ends every session, empties every queue and lets time pass: nothing may be left.
+fn finish(world: &mut World) -> Result<(), Difference> {
+    world.quiesce()?;
+    for at in world.live() {
+        world.end(at);
+        world.compare()?;
+    }
+    let at = world.open(Link::Tcp);
+    world.frame(at, &Frame::new("CONNECT").with("accept-version", "1.2"), 0)?;
+    let names: Vec<String> = world.model.queues.keys().cloned().collect();
+    for name in names {
+        world.frame(
+            at,
+            &Frame::new("SUBSCRIBE").with("id", &name).with("destination", &name),
+            0,
+        )?;
+        world.quiesce()?;
+        world.frame(at, &Frame::new("UNSUBSCRIBE").with("id", &name), 0)?;
+        world.quiesce()?;
+        world.compare()?;
+    }
+    world.end(at);
+    world.pass(60_000, true)?;
+    world.pass(60_000, true)?;
+    world.compare()?;
+    match world.broker.sizes() {
+        empty if empty == Default::default() => Ok(()),
+        left => Err(format!("after everything ended, this is left: {left:?}")),
+    }
+}
+
+/// The kind of a difference: its words without the numbers.
+fn kind(difference: &str) -> String {
+    let words = difference.split(&['{', '[', '"'][..]).next().unwrap_or_default();
+    words.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// Leaves out operations as long as a difference of the same kind remains.
+fn shrink(seed: u64, mut operations: Vec<u64>, difference: &str) -> Vec<u64> {
+    let mut chunk = operations.len() / 2;
+    while chunk > 0 {
+        let mut at = 0;
+        while at < operations.len() {
+            let mut fewer = operations.clone();
+            fewer.drain(at..(at + chunk).min(operations.len()));
+            match run(seed, &fewer) {
+                Err((again, _)) if kind(&again) == kind(difference) => operations = fewer,
+                _ => at += chunk,
+            }
+        }
+        chunk /= 2;
+    }
+    operations
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")),
+        Err(_) => default,
+    }
+}
+
+#[test]
+fn the_broker_does_what_the_reference_does() {
+    let first = setting("MODEL_SEED", 1);
+    let one = std::env::var("MODEL_SEED").is_ok();
+    let seeds = setting("MODEL_SEEDS", if one { 1 } else { 250 });
+    let operations: Vec<u64> = (0..setting("MODEL_OPS", 1_000)).collect();
+    println!(
+        "seeds {first} to {}, {} operations each",
+        first + seeds - 1,
+        operations.len()
+    );
+    let mut marks = BTreeSet::new();
+    for seed in first..first + seeds {
+        match run(seed, &operations) {
+            Ok(reached) => marks.extend(reached),
+            Err((difference, log)) => {
+                let fewer = shrink(seed, operations.clone(), &difference);
+                let (shrunk, least) = run(seed, &fewer)
+                    .err()
+                    .unwrap_or_else(|| (difference.clone(), log.clone()));
+                let (broker, session) = operations::settings(seed);
+                println!("{broker:#?}\n{session:#?}");
+                println!(
+                    "the last operations of {}:\n{}",
+                    log.len(),
+                    log[log.len().saturating_sub(20)..].join("\n")
+                );
+                println!(
+                    "the least operations that differ, {}:\n{}",
+                    fewer.len(),
+                    least.join("\n")
+                );
+                panic!(
+                    "MODEL_SEED={seed} MODEL_OPS={}\n{difference}\nshrunk: {shrunk}",
+                    operations.len()
+                );
+            }
+        }
+    }
+    let missed: Vec<_> = MARKS.iter().filter(|mark| !marks.contains(*mark)).collect();
+    println!("{} marks reached: {marks:?}", marks.len());
+    assert!(one || missed.is_empty(), "never reached: {missed:?}");
+}
