@@ -213,6 +213,13 @@ impl Case {
         self.script.iter().any(waits)
     }
 
+    /// Row and letter, as the file is named: `20a`.
+    pub fn label(&self) -> String {
+        let named = self.id.split('-').next().unwrap_or_default();
+        let letter = named.trim_start_matches(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit());
+        format!("{}{letter}", self.row)
+    }
+
     /// Where it stands in the table: the matrix in its order, the WebSocket binding, Hoofbeat's own promises.
     pub fn place(&self) -> (usize, usize, &str) {
         let (section, number) = match self.row.split_at(usize::from(self.row.starts_with(['W', 'H']))) {

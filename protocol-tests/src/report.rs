@@ -81,7 +81,7 @@ pub fn markdown(cases: &[Case], columns: &[Column]) -> String {
         let _ = write!(
             table,
             "| {} | {} | {} | {} |",
-            place(case),
+            case.label(),
             case.level.as_str(),
             escaped(&case.rule),
             escaped(&case.spec)
@@ -153,7 +153,7 @@ pub fn text(cases: &[Case], columns: &[Column]) -> String {
     }
     table.push_str(" Rule\n");
     for (case, row) in cases.iter().zip(&cells) {
-        let _ = write!(table, "{:5} {} ", place(case), case.level.as_str());
+        let _ = write!(table, "{:5} {} ", case.label(), case.level.as_str());
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(table, " {cell:width$} ");
         }
@@ -228,11 +228,4 @@ pub fn json(cases: &[Case], columns: &[Column]) -> String {
         })
         .collect();
     json!({ "cases": cases }).to_string()
-}
-
-/// Row and letter, as the file is named: `20a`.
-fn place(case: &Case) -> String {
-    let named = case.id.split('-').next().unwrap_or_default();
-    let letter = named.trim_start_matches(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit());
-    format!("{}{letter}", case.row)
 }

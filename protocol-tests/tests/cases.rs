@@ -51,6 +51,20 @@ fn no_two_cases_state_the_same_rule() {
     }
 }
 
+#[test]
+fn every_case_stands_in_the_published_table() {
+    let table = folder().join("../../docs/conformance.md");
+    let table = std::fs::read_to_string(table).unwrap();
+    for case in load(&folder()).unwrap() {
+        let line = format!("\n| {} | {} | ", case.label(), case.level.as_str());
+        assert!(
+            table.contains(&line),
+            "{} is not in docs/conformance.md: run protocol-tests/compare",
+            case.id
+        );
+    }
+}
+
 const HEAD: &str = "row: 1\nlevel: M\nrule: A rule.\nspec: Somewhere\n\n";
 
 fn refused(text: &str) -> (usize, String) {

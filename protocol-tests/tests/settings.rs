@@ -1,0 +1,139 @@
+//! Cases for what an operator may set: each is played, over both transports, on a server with settings of its own.
+
+#![allow(clippy::unwrap_used)]
+
+use hoofbeat::broker::settings::{Kind, Prefix, Separator, TopicPolicy, WhenFull};
+use hoofbeat::server::{Server, Settings};
+use protocol_tests::case::{load, Case};
+use protocol_tests::report::{failures, Column};
+use protocol_tests::suite;
+use protocol_tests::target::Target;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+type Change = fn(&mut Settings);
+
+/// A case (by its file's first word) and what it needs changed.
+const CHANGES: &[(&str, Change)] = &[
+    ("H70", |settings| settings.session.strict_host = true),
+    ("H71", |settings| settings.broker.destinations = 3),
+    ("H72", |settings| settings.session.transaction_ms = 500),
+    ("H73a", |settings| settings.broker.queue.messages = 2),
+    ("H73b", |settings| {
+        settings.broker.queue.messages = 2;
+        settings.session.blocked_ms = 400;
+    }),
+    ("H73c", |settings| settings.broker.queue.messages = 2),
+    ("H74", |settings| {
+        settings.broker.queue.messages = 2;
+        settings.broker.queue.full = WhenFull::Reject;
+    }),
+    ("H75", |settings| {
+        settings.broker.queue.messages = 2;
+        settings.broker.queue.full = WhenFull::DropHead;
+    }),
+    ("H76", |settings| {
+        settings.broker.memory_high_water = 100_000;
+        settings.session.blocked_ms = 400;
+    }),
+    ("H77", |settings| settings.broker.topic = TopicPolicy::DropOldest),
+    ("H78", |settings| {
+        settings.broker.topic = TopicPolicy::LatestOnly { key: "symbol".into() }
+    }),
+    ("H79", |settings| settings.broker.queue.delivery_limit = 2),
+    ("H80", |settings| settings.session.strict = true),
+    ("H80b", |settings| settings.session.strict = true),
+    ("H81", |settings| settings.session.unescape_connect = true),
+    ("H82", prefixes),
+    ("H82b", prefixes),
+    ("H83", |settings| {
+        settings.hosts.insert("one.example".into(), settings.broker.clone());
+    }),
+];
+
+fn prefixes(settings: &mut Settings) {
+    let prefix = |prefix: &str, kind| Prefix {
+        prefix: prefix.into(),
+        kind,
+        separator: Separator::Slash,
+    };
+    settings.broker.prefixes = vec![prefix("/chat", Kind::Topic), prefix("/jobs", Kind::Queue)];
+}
+
+fn cases() -> Vec<Case> {
+    load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/settings")).unwrap()
+}
+
+/// Plays one case, each transport with a server of its own, and tells what went wrong.
+fn play(case: &Case, change: Change) -> String {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut settings = Settings {
+        websocket: Some(any),
+        tcp: Some(any),
+        ..Settings::default()
+    };
+    change(&mut settings);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let play_on = |url: fn(&Server) -> String| {
+        let server = runtime.block_on(Server::start(settings.clone())).unwrap();
+        let target = Target::parse(&url(&server)).unwrap();
+        let cases = std::slice::from_ref(case);
+        let column = Column {
+            name: "Hoofbeat".into(),
+            transport: target.transport.as_str(),
+            findings: suite::run(cases, &target, 1),
+        };
+        runtime.block_on(server.stop());
+        failures(cases, &[column], true)
+    };
+    let websocket = play_on(|server| format!("ws://{}/ws", server.websocket_address().unwrap()));
+    let tcp = play_on(|server| format!("tcp://{}", server.tcp_address().unwrap()));
+    websocket + &tcp
+}
+
+#[test]
+fn every_setting_shows_its_effect() {
+    let cases = cases();
+    let players: Vec<_> = CHANGES
+        .iter()
+        .map(|(label, change)| {
+            let case = cases.iter().find(|case| case.label() == *label).unwrap().clone();
+            std::thread::spawn(move || play(&case, *change))
+        })
+        .collect();
+    let wrong: String = players.into_iter().map(|player| player.join().unwrap()).collect();
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_file_is_played() {
+    let played: Vec<String> = cases().iter().map(Case::label).collect();
+    let mut named: Vec<String> = CHANGES.iter().map(|(label, _)| label.to_string()).collect();
+    named.sort();
+    let mut files = played;
+    files.sort();
+    assert_eq!(files, named);
+}
+
+#[test]
+fn every_error_code_is_played() {
+    // The test of the server's stop and that of a failing disk show these two.
+    let elsewhere = ["shutdown", "not-stored"];
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = String::new();
+    for place in ["cases", "tests/settings"] {
+        for entry in std::fs::read_dir(folder.join(place)).unwrap() {
+            texts.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        }
+    }
+    for kind in hoofbeat::session::fault::TABLE {
+        let expected = format!("code:{}\n", kind.code);
+        let repeated = format!("{} => ", kind.code);
+        let played = texts.contains(&expected) || texts.contains(&repeated);
+        assert!(
+            played || elsewhere.contains(&kind.code),
+            "no case shows an ERROR with code:{}",
+            kind.code
+        );
+    }
+}
