@@ -138,6 +138,38 @@ fn pure_rooms_do_no_io_and_have_no_clock() {
     none(&wrong);
 }
 
+/// Words that say nothing of what a thing is.
+const EMPTY: [&str; 10] = [
+    "Manager",
+    "Handler",
+    "Processor",
+    "Service",
+    "Context",
+    "Util",
+    "Utils",
+    "Helper",
+    "Data",
+    "Info",
+];
+
+#[test]
+fn names_say_what_a_thing_is() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let code = source.code() + &source.tests();
+        let words: Vec<&str> = words(&code).collect();
+        for pair in words.windows(2) {
+            let (kind, name) = (pair[0], pair[1]);
+            let named = ["struct", "enum", "trait", "mod"].contains(&kind);
+            let empty = |word: &str| name.ends_with(word) || name == word.to_lowercase();
+            if named && EMPTY.iter().any(|word| empty(word)) {
+                wrong.push(format!("{}: {kind} {name}", source.name));
+            }
+        }
+    }
+    none(&wrong);
+}
+
 #[test]
 fn no_file_is_too_long() {
     let code = ["rs", "html", "js", "mjs", "css", "py", "go"];
@@ -239,6 +271,36 @@ fn every_fault_stands_in_the_protocols_error_table() {
 }
 
 #[test]
+fn every_case_has_its_row_in_the_conformance_table_and_every_row_its_case() {
+    let cases: BTreeSet<String> = fs::read_dir(root().join("protocol-tests/cases"))
+        .unwrap()
+        .filter_map(|entry| row_of(entry.unwrap().file_name().to_str()?.strip_suffix(".stomp")?))
+        .collect();
+    assert!(cases.len() > 200, "{} cases", cases.len());
+    let conformance = read("docs/conformance.md");
+    let (_, table) = conformance.split_once("| Row | Level |").unwrap();
+    let rows = table.lines().skip(2).take_while(|row| !row.is_empty());
+    let rows: BTreeSet<String> = rows
+        .filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned()))
+        .collect();
+    let missing = cases
+        .difference(&rows)
+        .map(|row| format!("docs/conformance.md: no row {row}"));
+    let stale = rows
+        .difference(&cases)
+        .map(|row| format!("docs/conformance.md: row {row} has no case"));
+    none(&missing.chain(stale).collect::<Vec<_>>());
+}
+
+/// The row of a case by its file name: `020b-...` is 20b, `W06a-...` is W6a.
+fn row_of(name: &str) -> Option<String> {
+    let row = name.split('-').next()?;
+    let digits = row.find(|sign: char| sign.is_ascii_digit())?;
+    let (letter, number) = row.split_at(digits);
+    Some(format!("{letter}{}", number.trim_start_matches('0')))
+}
+
+#[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let mut wrong = Vec::new();
     for file in files().filter(|file| file.name.ends_with(".md")) {
@@ -324,6 +386,7 @@ fn this_test_sees_what_it_looks_for() {
         (tests.code().contains("tests()"), tests.code().contains("more()")),
         (false, true)
     );
+    assert_eq!(row_of("W06a-close").as_deref(), Some("W6a"));
     assert!(tests.tests().contains("tests()") && !tests.tests().contains("code()"));
 }
 
