@@ -34,82 +34,82 @@ pub struct Arguments {
     #[arg(value_enum)]
     pub scenario: Scenario,
     /// The broker: ws://HOST:PORT/PATH or tcp://HOST:PORT
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, help_heading = "Broker", value_name = "URL", default_value = DEFAULT_URL)]
     pub url: Target,
     /// CONNECT's `login`
-    #[arg(long, default_value = "guest")]
+    #[arg(long, help_heading = "Broker", default_value = "guest")]
     pub login: String,
     /// CONNECT's `passcode`
-    #[arg(long, default_value = "guest")]
+    #[arg(long, help_heading = "Broker", default_value = "guest")]
     pub passcode: String,
     /// CONNECT's `host`: the virtual host
-    #[arg(long, default_value = "/")]
+    #[arg(long, help_heading = "Broker", default_value = "/")]
     pub host: String,
     /// Publishers; in `pairs` also the subscribers
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, help_heading = "Load", value_name = "N", default_value_t = 1)]
     pub publishers: usize,
     /// Subscribers; in `idle` and `connect` the connections [default: 100; 4 in queue]
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Load", value_name = "N")]
     pub subscribers: Option<usize>,
     /// Topics, and subscribers, of `spread`
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, help_heading = "Load", value_name = "N", default_value_t = 100)]
     pub destinations: usize,
     /// Octets of a body
-    #[arg(long, value_name = "OCTETS", default_value_t = 128)]
+    #[arg(long, help_heading = "Load", value_name = "OCTETS", default_value_t = 128)]
     pub size: usize,
     /// Messages that each publisher sends after the warm-up, instead of --duration
-    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    #[arg(long, help_heading = "Measure", value_name = "N", conflicts_with = "duration")]
     pub messages: Option<u64>,
     /// How long to measure: 500ms, 5s, 2m
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    #[arg(long, help_heading = "Measure", value_name = "TIME", default_value = "5s", value_parser = time)]
     pub duration: Duration,
     /// Closed loop: messages of a publisher that may be under way
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, help_heading = "Load", value_name = "N", default_value_t = 256)]
     pub window: u64,
     /// Open loop: messages a second, all publishers together; latency counts from when a message was due
-    #[arg(long, value_name = "N", conflicts_with = "window")]
+    #[arg(long, help_heading = "Load", value_name = "N", conflicts_with = "window")]
     pub rate: Option<u64>,
     /// Load that is checked but not measured, before
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    #[arg(long, help_heading = "Measure", value_name = "TIME", default_value = "1s", value_parser = time)]
     pub warm_up: Duration,
-    /// Mark messages persistent and ask for a receipt of each; the window is then of receipts
-    #[arg(long)]
+    /// Mark messages persistent and ask for a receipt of each; until it has come the message is under way
+    #[arg(long, help_heading = "Load")]
     pub persistent: bool,
     /// Further subscribers of the same topics that never read (not in `queue`)
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = "Beside the load", value_name = "N", default_value_t = 0)]
     pub stuck: usize,
     /// Further connections with a subscription that gets nothing
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = "Beside the load", value_name = "N", default_value_t = 0)]
     pub idle: usize,
     /// Further subscriptions, each to a topic of its own that nobody sends to
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = "Beside the load", value_name = "N", default_value_t = 0)]
     pub others: usize,
     /// Further wildcard subscriptions that match nothing
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = "Beside the load", value_name = "N", default_value_t = 0)]
     pub patterns: usize,
     /// Messages to fill the queue with before its consumers come (only `queue`)
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = "Load", value_name = "N", default_value_t = 0)]
     pub backlog: u64,
     /// Messages a consumer may hold unacknowledged
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, help_heading = "Load", value_name = "N", default_value_t = 100)]
     pub prefetch: u32,
     /// What a topic's name begins with
-    #[arg(long, value_name = "TEXT", default_value = "/topic/")]
+    #[arg(long, help_heading = "Broker", value_name = "TEXT", default_value = "/topic/")]
     pub topic_prefix: String,
     /// What a queue's name begins with
-    #[arg(long, value_name = "TEXT", default_value = "/queue/")]
+    #[arg(long, help_heading = "Broker", value_name = "TEXT", default_value = "/queue/")]
     pub queue_prefix: String,
     /// Processes of the broker on this machine, for its CPU time and memory
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    #[arg(long, help_heading = "Broker", value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
     /// Without a delivery for that long, what is missing counts as lost
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    #[arg(long, help_heading = "Measure", value_name = "TIME", default_value = "10s", value_parser = time)]
     pub patience: Duration,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Measure")]
     pub json: bool,
     /// No line a second on stderr
-    #[arg(long)]
+    #[arg(long, help_heading = "Measure")]
     pub quiet: bool,
 }
 

@@ -3,6 +3,16 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::Failure;
+
+/// Times above count as this, in microseconds.
+const LONGEST: u64 = 3_600_000_000;
+
+/// An empty histogram of microseconds, in three digits.
+pub(super) fn histogram() -> Result<Histogram<u64>, Failure> {
+    Histogram::new_with_bounds(1, LONGEST, 3).map_err(|error| Failure::Broken(error.to_string()))
+}
+
 /// How a number of times is spread, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Quantiles {
@@ -40,7 +50,7 @@ pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -82,10 +92,12 @@ mod tests {
 
     #[test]
     fn nothing_recorded_has_no_quantiles() {
-        let mut histogram = Histogram::new(3).unwrap();
+        let mut histogram = histogram().unwrap();
         assert_eq!(Quantiles::of(&histogram), None);
-        histogram.record(7).unwrap();
+        histogram.saturating_record(7);
+        histogram.saturating_record(60_000_000);
         let quantiles = Quantiles::of(&histogram).unwrap();
-        assert_eq!((quantiles.p50_us, quantiles.max_us, quantiles.count), (7, 7, 1));
+        assert_eq!((quantiles.p50_us, quantiles.count), (7, 2));
+        assert_eq!(quantiles.max_us / 100_000, 600, "a minute, to three digits");
     }
 }

@@ -14,8 +14,6 @@ pub(super) enum Room {
     /// The delivery to all of `fan` subscriptions, the slowest included. The ring has what is still to come of each
     /// message in the window.
     DeliveredToAll { fan: u32, ring: RefCell<Vec<u32>> },
-    /// The RECEIPT.
-    Receipted,
 }
 
 /// One publisher's messages: how many were sent, how many have arrived, how many there are to be.
@@ -23,8 +21,11 @@ pub(super) enum Room {
 pub(super) struct Flow {
     window: u64,
     room: Room,
+    /// A message is under way until its RECEIPT has come, too.
+    receipts: bool,
     sent: Cell<u64>,
-    done: Cell<u64>,
+    /// All messages below have arrived; in a queue, that many.
+    arrived: Cell<u64>,
     receipted: Cell<u64>,
     /// Nothing is sent from this number on.
     limit: Cell<u64>,
@@ -33,15 +34,16 @@ pub(super) struct Flow {
 
 impl Flow {
     /// A flow without end. The window counts messages.
-    pub(super) fn new(window: u64, room: Room) -> Flow {
+    pub(super) fn new(window: u64, room: Room, receipts: bool) -> Flow {
         if let Room::DeliveredToAll { ring, .. } = &room {
             ring.borrow_mut().resize(window as usize, 0);
         }
         Flow {
             window,
             room,
+            receipts,
             sent: Cell::new(0),
-            done: Cell::new(0),
+            arrived: Cell::new(0),
             receipted: Cell::new(0),
             limit: Cell::new(u64::MAX),
             moved: Notify::new(),
@@ -58,9 +60,15 @@ impl Flow {
         let left = self.limit.get().saturating_sub(self.sent.get());
         match self.room {
             Room::Always => left,
-            _ => (self.window + self.done.get())
-                .saturating_sub(self.sent.get())
-                .min(left),
+            _ => (self.window + self.done()).saturating_sub(self.sent.get()).min(left),
+        }
+    }
+
+    fn done(&self) -> u64 {
+        let arrived = self.arrived.get();
+        match self.receipts {
+            true => arrived.min(self.receipted.get()),
+            false => arrived,
         }
     }
 
@@ -69,9 +77,12 @@ impl Flow {
         self.sent.get() >= self.limit.get()
     }
 
-    /// Messages sent whose RECEIPT has not come.
+    /// Messages sent whose RECEIPT has not come, where one is asked for.
     pub(super) fn unreceipted(&self) -> u64 {
-        self.sent.get().saturating_sub(self.receipted.get())
+        match self.receipts {
+            true => self.sent.get().saturating_sub(self.receipted.get()),
+            false => 0,
+        }
     }
 
     /// Ends the flow when `more` further messages have been sent.
@@ -99,20 +110,20 @@ impl Flow {
     /// Message `number` was delivered for the first time to one of those it is for.
     pub(super) fn delivered(&self, number: u64) {
         match &self.room {
-            Room::Always | Room::Receipted => {}
-            Room::Delivered => self.advance(self.done.get() + 1),
+            Room::Always => {}
+            Room::Delivered => self.arrive(self.arrived.get() + 1),
             Room::DeliveredToAll { ring, .. } => {
                 let mut ring = ring.borrow_mut();
                 let slot = |number: u64| (number % self.window) as usize;
                 if let Some(left) = ring.get_mut(slot(number)) {
                     *left = left.saturating_sub(1);
                 }
-                let mut done = self.done.get();
-                while done < self.sent.get() && ring.get(slot(done)) == Some(&0) {
-                    done += 1;
+                let mut arrived = self.arrived.get();
+                while arrived < self.sent.get() && ring.get(slot(arrived)) == Some(&0) {
+                    arrived += 1;
                 }
-                if done > self.done.get() {
-                    self.advance(done);
+                if arrived > self.arrived.get() {
+                    self.arrive(arrived);
                 }
             }
         }
@@ -121,13 +132,11 @@ impl Flow {
     /// A RECEIPT came.
     pub(super) fn receipt(&self) {
         self.receipted.set(self.receipted.get() + 1);
-        if matches!(self.room, Room::Receipted) {
-            self.advance(self.done.get() + 1);
-        }
+        self.moved.notify_one();
     }
 
-    fn advance(&self, done: u64) {
-        self.done.set(done);
+    fn arrive(&self, arrived: u64) {
+        self.arrived.set(arrived);
         self.moved.notify_one();
     }
 }
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn the_slowest_subscriber_makes_the_room() {
         let ring = RefCell::default();
-        let flow = Flow::new(2, Room::DeliveredToAll { fan: 2, ring });
+        let flow = Flow::new(2, Room::DeliveredToAll { fan: 2, ring }, false);
         assert_eq!(flow.room(), 2);
         flow.send();
         flow.send();
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_flow_ends_where_it_is_told() {
-        let flow = Flow::new(10, Room::Delivered);
+        let flow = Flow::new(10, Room::Delivered, false);
         flow.send();
         flow.end_after(2);
         assert_eq!(flow.room(), 2);
@@ -162,5 +171,15 @@ mod tests {
         flow.send();
         assert!(flow.is_over());
         assert_eq!(flow.room(), 0);
+    }
+
+    #[test]
+    fn a_receipt_is_waited_for_where_it_is_asked_for() {
+        let flow = Flow::new(1, Room::Delivered, true);
+        flow.send();
+        flow.delivered(0);
+        assert_eq!((flow.room(), flow.unreceipted()), (0, 1));
+        flow.receipt();
+        assert_eq!((flow.room(), flow.unreceipted()), (1, 0));
     }
 }

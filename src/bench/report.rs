@@ -16,7 +16,7 @@ pub(super) enum Report {
     /// Of one in which messages flowed.
     Load(Box<Load>),
     /// Of one that was about connections.
-    Visits(Visits),
+    Visits(Box<Visits>),
 }
 
 /// Messages that flowed.

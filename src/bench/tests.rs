@@ -26,6 +26,11 @@ struct Broker {
 
 impl Broker {
     fn start() -> Broker {
+        Broker::with(Settings::default())
+    }
+
+    /// As set, on free ports.
+    fn with(settings: Settings) -> Broker {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -35,7 +40,7 @@ impl Broker {
         let settings = Settings {
             websocket: any,
             tcp: any,
-            ..Settings::default()
+            ..settings
         };
         let server = runtime.block_on(Server::start(settings)).unwrap();
         Broker {
@@ -134,6 +139,38 @@ fn a_run_by_time_counts_what_came_in_it() {
     let url = broker.websocket();
     let line = ["pairs", "--publishers", "2", "--duration", "200ms", "--url", &url];
     assert!(delivered(&line) > 0);
+}
+
+#[test]
+fn what_a_broker_loses_is_told_and_fails_the_run() {
+    let mut settings = Settings::default();
+    // Whoever has more than one message to read is cut off.
+    settings.broker.outbound.messages = 1;
+    let broker = Broker::with(settings);
+    let url = broker.websocket();
+    let line = [
+        "fanout",
+        "--rate",
+        "1000000",
+        "--messages",
+        "5000",
+        "--patience",
+        "500ms",
+        "--url",
+        &url,
+    ];
+    let report = bench(&line).unwrap();
+    assert!(!report.is_clean());
+    let Report::Load(load) = report else {
+        panic!("no load");
+    };
+    let (lost, came) = (load.faults.lost, load.delivered);
+    assert!(lost > 0, "one message at most may wait, and all are due at once");
+    assert_eq!(came + lost, 500_000);
+    assert_eq!((load.faults.duplicates, load.faults.reordered), (0, 0));
+    let text = load.to_string();
+    assert!(text.contains(" lost, 0 twice, 0 out of order"), "{text}");
+    assert!(text.contains("trouble     subscriber"), "{text}");
 }
 
 #[test]

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use tokio::time::sleep;
 
 use super::connection::{Connection, Scratch};
-use super::figures::Quantiles;
+use super::figures::{histogram, Quantiles};
 use super::neighbours::gather;
 use super::process::{self, Processes};
 use super::report::{Report, VisitCost, Visits};
@@ -31,8 +30,7 @@ async fn visit(arguments: &Arguments, stay: bool) -> Result<Report, Failure> {
     let broker = Processes::new(&arguments.pid)?;
     let arguments = Rc::new(arguments.clone());
     let scratch = Rc::new(Scratch::default());
-    let empty = Histogram::new(3).map_err(|error| Failure::Broken(error.to_string()))?;
-    let took = Rc::new(RefCell::new(empty));
+    let took = Rc::new(RefCell::new(histogram()?));
     let server = Connection::open(&arguments, &scratch).await?.server;
 
     let count = arguments.subscriber_count();
@@ -68,7 +66,9 @@ async fn visit(arguments: &Arguments, stay: bool) -> Result<Report, Failure> {
     let staying = gather(count, one).await?;
     let seconds = begin.elapsed().as_secs_f64();
     let tool_cores = (cpu().1 - own_cpu) / seconds;
-    sleep(SETTLE).await;
+    if broker.is_some() {
+        sleep(SETTLE).await;
+    }
 
     let cost = broker.as_ref().map(|broker| {
         let rss_after = broker.rss_kib();
@@ -81,7 +81,7 @@ async fn visit(arguments: &Arguments, stay: bool) -> Result<Report, Failure> {
     });
     drop(staying);
     let latency = Quantiles::of(&took.borrow());
-    Ok(Report::Visits(Visits {
+    Ok(Report::Visits(Box::new(Visits {
         scenario: arguments.scenario.into(),
         url: arguments.url.to_string(),
         server,
@@ -92,5 +92,5 @@ async fn visit(arguments: &Arguments, stay: bool) -> Result<Report, Failure> {
         broker: cost,
         tool_cores,
         troubles: Vec::new(),
-    }))
+    })))
 }

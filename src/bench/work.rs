@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::check::{Arrivals, Faults, Rising, Shared};
 use super::connection::{Connection, Scratch};
-use super::figures::Quantiles;
+use super::figures::{histogram, Quantiles};
 use super::flow::{Flow, Room};
 use super::neighbours::{self, gather};
 use super::plan::Plan;
@@ -28,9 +28,6 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Time for all SUBSCRIBEs to be receipted.
 const SUBSCRIBED: Duration = Duration::from_secs(60);
-
-/// Latencies above are counted as this, in microseconds.
-const LONGEST: u64 = 3_600_000_000;
 
 /// Troubles that are told; further ones are like them.
 const TROUBLES: usize = 5;
@@ -119,20 +116,19 @@ impl Run {
             .unwrap_or_default();
         let name = format!("{:x}-{:x}", std::process::id(), since_1970.as_micros());
         let plan = Plan::new(arguments, &name);
-        let room = || match (arguments.rate, arguments.persistent, plan.fan()) {
-            (Some(_), _, _) => Room::Always,
-            (None, true, _) => Room::Receipted,
-            (None, false, 1) => Room::Delivered,
-            (None, false, fan) => Room::DeliveredToAll {
+        let room = || match (arguments.rate, plan.fan()) {
+            (Some(_), _) => Room::Always,
+            (None, 1) => Room::Delivered,
+            (None, fan) => Room::DeliveredToAll {
                 fan,
                 ring: RefCell::default(),
             },
         };
         let mut flows: Vec<Flow> = (0..plan.publishers)
-            .map(|_| Flow::new(arguments.window, room()))
+            .map(|_| Flow::new(arguments.window, room(), arguments.persistent))
             .collect();
         if plan.is_queue() {
-            let backlog = Flow::new(arguments.window, Room::Always);
+            let backlog = Flow::new(arguments.window, Room::Always, false);
             backlog.end_after(arguments.backlog);
             flows.push(backlog);
         }
@@ -143,12 +139,6 @@ impl Run {
                 arrivals: plan.hears(place).map(|_| Arrivals::default()).collect(),
             },
         });
-        let histogram = || {
-            let empty = Histogram::new_with_bounds(1, LONGEST, 3);
-            empty
-                .map(RefCell::new)
-                .map_err(|error| Failure::Broken(error.to_string()))
-        };
         Ok(Run {
             views: views.map(RefCell::new).collect(),
             shared: RefCell::new(flows.iter().map(|_| Shared::default()).collect()),
@@ -158,8 +148,8 @@ impl Run {
             arguments: arguments.clone(),
             scratch: Scratch::default(),
             server: RefCell::default(),
-            latency: histogram()?,
-            receipts: histogram()?,
+            latency: RefCell::new(histogram()?),
+            receipts: RefCell::new(histogram()?),
             started: Instant::now(),
             subscribed: Cell::new(0),
             delivered: Cell::new(0),
@@ -308,9 +298,7 @@ impl Run {
 
     /// Whether everything was sent, delivered and receipted.
     fn is_done(&self) -> bool {
-        self.flows.iter().all(Flow::is_over)
-            && self.delivered.get() >= self.expected()
-            && (!self.arguments.persistent || self.unreceipted() == 0)
+        self.flows.iter().all(Flow::is_over) && self.delivered.get() >= self.expected() && self.unreceipted() == 0
     }
 
     fn is_stalled(&self) -> bool {
@@ -328,8 +316,7 @@ impl Run {
     }
 
     fn unreceipted(&self) -> u64 {
-        let publishers = self.flows.iter().take(self.plan.publishers);
-        publishers.map(Flow::unreceipted).sum()
+        self.flows.iter().map(Flow::unreceipted).sum()
     }
 
     /// Deliveries so far.
@@ -367,7 +354,6 @@ impl Run {
         let sent = end.sent - begin.sent;
         let delivered = end.delivered - begin.delivered;
         let arguments = &self.arguments;
-        let unreceipted = if arguments.persistent { self.unreceipted() } else { 0 };
         Load {
             scenario: arguments.scenario.into(),
             url: arguments.url.to_string(),
@@ -393,7 +379,7 @@ impl Run {
             receipts: Quantiles::of(&self.receipts.borrow()),
             broker,
             tool_cores: (end.own_cpu - begin.own_cpu) / seconds,
-            unreceipted,
+            unreceipted: self.unreceipted(),
             faults: self.faults(),
             troubles: self.troubles.borrow().clone(),
         }
