@@ -65,6 +65,26 @@ fn every_case_stands_in_the_published_table() {
     }
 }
 
+#[test]
+fn what_a_case_cites_of_the_documentation_is_there() {
+    let page = std::fs::read_to_string(folder().join("../../docs/protocol.md")).unwrap();
+    let settings = folder().join("../tests/settings");
+    for case in [load(&folder()).unwrap(), load(&settings).unwrap()].concat() {
+        let Some((_, section)) = case.spec.split_once("docs/protocol.md") else {
+            continue;
+        };
+        let heading = section.trim_start_matches(", ").trim_matches('"');
+        let found = page
+            .lines()
+            .any(|line| line.starts_with('#') && line.trim_start_matches('#').trim() == heading);
+        assert!(
+            found,
+            "{} cites the section {heading:?}, which docs/protocol.md has not",
+            case.id
+        );
+    }
+}
+
 const HEAD: &str = "row: 1\nlevel: M\nrule: A rule.\nspec: Somewhere\n\n";
 
 fn refused(text: &str) -> (usize, String) {
