@@ -130,7 +130,8 @@ impl Broker {
                 }
                 Act::Send(route, message) => match reserved.get(&route.to.name) {
                     Some((queue, _, _)) => {
-                        let effects = queue.push_reserved(message, batch, &self.counters, now);
+                        let limited = self.limited(queue, message, now);
+                        let effects = queue.push_reserved(&limited, message.size(), batch, &self.counters, now);
                         self.counters.sent.one();
                         self.apply(queue, effects, now);
                     }

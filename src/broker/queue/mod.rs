@@ -280,10 +280,17 @@ impl Queue {
         }
     }
 
-    /// Adds a message for which room is reserved.
-    pub fn push_reserved(&self, message: &Arc<Message>, batch: Option<u64>, counters: &Counters, now: Now) -> Effects {
+    /// Adds a message for which `reserved` octets of room are promised.
+    pub fn push_reserved(
+        &self,
+        message: &Arc<Message>,
+        reserved: usize,
+        batch: Option<u64>,
+        counters: &Counters,
+        now: Now,
+    ) -> Effects {
         let mut state = self.lock();
-        state.unreserve(1, message.size());
+        state.unreserve(1, reserved);
         if state.retired {
             // Its owner has gone since room was promised, and took the queue along.
             counters.dropped_with_queue.one();

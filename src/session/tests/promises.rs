@@ -225,3 +225,16 @@ fn dead_lettering_and_commit_are_one_batch_each() {
 fn the_volatile_journal_promises_nothing() {
     assert!(Volatile.ticket().is_none());
 }
+
+#[test]
+fn a_committed_message_lives_no_longer_than_its_queue_lets_it() {
+    let mut world = World::new(Settings::default());
+    let mut sender = world.client();
+    sender.send(&world, "SEND\ndestination:/queue/q\nx-message-ttl:1000\n\nplain");
+    sender.send(&world, "BEGIN\ntransaction:t\n\n");
+    sender.send(&world, "SEND\ndestination:/queue/q\ntransaction:t\n\ncommitted");
+    sender.send(&world, "COMMIT\ntransaction:t\n\n");
+    assert_eq!(world.broker.queue_length("/queue/q"), Some(2));
+    world.pass(1_001);
+    assert_eq!(world.broker.queue_length("/queue/q"), Some(0));
+}
