@@ -32,9 +32,6 @@ const LAST_WORDS_MS: u64 = 50;
 /// How long a stopping server reads on from a client that never pauses.
 const MOST_WORDS_MS: u64 = 1_000;
 
-/// How often a connection whose socket is full is asked whether it has been given up as a slow consumer.
-const FULL_MS: u64 = 500;
-
 /// What a connection is made of besides its transport.
 pub(super) struct Parts {
     pub(super) session: Session,
@@ -135,7 +132,7 @@ impl<T: Transport> Connection<T> {
         match outcome {
             Err(Over(reason)) => return Poll::Ready(reason),
             Ok(Rest::Spent) => cx.waker().wake_by_ref(),
-            Ok(_) => timer.arm(self.due(now), now, &self.parts.clock, cx),
+            Ok(_) => timer.arm(self.due(), now, &self.parts.clock, cx),
         }
         Poll::Pending
     }
@@ -275,7 +272,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// The next moment at which [`Connection::pass_time`] has something to do.
-    fn due(&self, now: Now) -> Option<u64> {
+    fn due(&self) -> Option<u64> {
         let phase = match self.phase {
             Phase::Open => self.parts.session.deadline(),
             Phase::Last(_) => None,
@@ -285,8 +282,7 @@ impl<T: Transport> Connection<T> {
             Stopping::Since(since) => Some(since + LAST_WORDS_MS),
             Stopping::No | Stopping::Told => None,
         };
-        let full = self.write_due.map(|due| due.min(now.mono + FULL_MS));
-        [phase, stop, full].into_iter().flatten().min()
+        [phase, stop, self.write_due].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self, now: Now) -> Result<(), Over> {
@@ -312,7 +308,7 @@ impl<T: Transport> Connection<T> {
     fn write(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
         if !self.flush(cx, now)? {
             // What waits for room elsewhere goes on, and a verdict on this client is heard.
-            if self.is_open() && self.parts.session.outbound().poll_work(cx.waker()) {
+            if self.is_open() && self.parts.session.outbound().poll_call(cx.waker()) {
                 let step = self.parts.session.wake(now);
                 self.obey(step);
             }

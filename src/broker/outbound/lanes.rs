@@ -32,7 +32,9 @@ pub(super) struct Lanes {
     /// No delivery is taken or drained any more; control frames still are.
     pub(super) finished: bool,
     pub(super) closed: bool,
-    pub(super) waker: Option<Waker>,
+    waker: Option<Waker>,
+    /// The owner's socket is full: frames need not wake it.
+    full: bool,
     /// Where the part of a frame that differs between deliveries is put together.
     pub(super) scratch: Vec<u8>,
 }
@@ -59,14 +61,37 @@ struct Latest {
 
 impl Lanes {
     pub(super) fn has_work(&self) -> bool {
-        let deliveries = !self.turn.is_empty() || self.slow.is_some() || self.has_idle_room();
-        !self.control.is_empty() || self.nudged || (!self.finished && deliveries)
+        let deliveries = !self.turn.is_empty() || self.has_idle_room();
+        !self.control.is_empty() || self.is_called() || (!self.finished && deliveries)
     }
 
     /// Whether a queue was refused and no delivery is left that would call the owner to tell it of room: the lane that
     /// was in the way has been closed.
     pub(super) fn has_idle_room(&self) -> bool {
         self.stalled && self.queued_messages == 0
+    }
+
+    /// Whether something else than frames is there for the owner.
+    pub(super) fn is_called(&self) -> bool {
+        self.nudged || (!self.finished && self.slow.is_some())
+    }
+
+    pub(super) fn keep(&mut self, waker: &Waker, full: bool) {
+        self.full = full;
+        match &self.waker {
+            Some(known) if known.will_wake(waker) => {}
+            _ => self.waker = Some(waker.clone()),
+        }
+    }
+
+    pub(super) fn forget_waker(&mut self) {
+        self.waker = None;
+    }
+
+    pub(super) fn wake_for_frame(&mut self) {
+        if !self.full {
+            self.wake();
+        }
     }
 
     pub(super) fn wake(&mut self) {
@@ -116,7 +141,7 @@ impl Lanes {
             self.queued_messages += 1;
             self.queued_octets += size;
         }
-        self.wake();
+        self.wake_for_frame();
     }
 
     /// Puts `delivery` in the place of the waiting one with the same key, if there is one.

@@ -139,10 +139,17 @@ impl Outbound {
         if lanes.has_work() {
             return true;
         }
-        match &lanes.waker {
-            Some(known) if known.will_wake(waker) => {}
-            _ => lanes.waker = Some(waker.clone()),
+        lanes.keep(waker, false);
+        false
+    }
+
+    /// As [`Outbound::poll_work`] for an owner whose socket is full: frames do not count, they would find no room.
+    pub fn poll_call(&self, waker: &Waker) -> bool {
+        let mut lanes = self.lock();
+        if lanes.is_called() {
+            return true;
         }
+        lanes.keep(waker, true);
         false
     }
 
@@ -155,7 +162,7 @@ impl Outbound {
         }
         lanes.control_octets += frame.len();
         lanes.control.push_back(frame.into_boxed_slice());
-        lanes.wake();
+        lanes.wake_for_frame();
     }
 
     /// Whether the client reads its receipts. If not, no more of its frames are taken.
@@ -274,7 +281,7 @@ impl Outbound {
         lanes.closed = true;
         lanes.control.clear();
         lanes.control_octets = 0;
-        lanes.waker = None;
+        lanes.forget_waker();
     }
 
     /// A message of a topic for a subscription in auto mode. `key` tells messages apart under
