@@ -88,6 +88,18 @@ fn every_case_has_its_row_in_the_conformance_table_and_every_row_its_case() {
     none(&missing.chain(stale).collect::<Vec<_>>());
 }
 
+#[test]
+fn the_readme_quotes_the_conformance_table() {
+    let conformance = read("docs/conformance.md");
+    let musts = |broker: &str| {
+        let row = conformance.lines().find_map(|row| row.strip_prefix(broker));
+        row.and_then(|row| row.split('|').nth(1)).map(str::trim).unwrap()
+    };
+    let (ours, theirs) = (musts("| Hoofbeat ws"), musts("| RabbitMQ ws"));
+    let row = format!("| STOMP's MUSTs over WebSocket ¹ | {ours} | {theirs} |");
+    assert!(read("README.md").contains(&row), "README.md lacks {row}");
+}
+
 /// The row of a case by its file name: `020b-...` is 20b, `W06a-...` is W6a.
 fn row_of(name: &str) -> Option<String> {
     let row = name.split('-').next()?;
