@@ -109,27 +109,6 @@ fn row_of(name: &str) -> Option<String> {
 }
 
 #[test]
-fn what_a_case_cites_is_in_the_document() {
-    let mut wrong = Vec::new();
-    for case in files().filter(|file| file.name.ends_with(".stomp")) {
-        let cited = case.text.lines().find_map(|line| line.strip_prefix("spec: Hoofbeat "));
-        let Some((document, part)) = cited.and_then(|cited| cited.split_once(", ")) else {
-            continue;
-        };
-        let text = read(document);
-        let section = part.strip_prefix('"').and_then(|part| part.strip_suffix('"'));
-        let there = match section {
-            Some(section) => titles(&text).any(|title| title == section),
-            None => text.contains(&format!("`{part}`")),
-        };
-        if !there {
-            wrong.push(format!("{}: {document} lacks {part}", case.name));
-        }
-    }
-    none(&wrong);
-}
-
-#[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let mut wrong = Vec::new();
     for file in files().filter(|file| file.name.ends_with(".md")) {
