@@ -139,13 +139,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
 }
 
-/// The headings of a document.
-fn titles(text: &str) -> impl Iterator<Item = &str> {
-    let headings = text.lines().filter(|line| line.starts_with('#'));
-    headings.map(|line| line.trim_start_matches('#').trim())
-}
-
-/// The same as anchors name them.
+/// The headings of a document as anchors name them.
 fn headings(document: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(root().join(document)).unwrap();
     let headings = text.lines().filter(|line| line.starts_with('#'));
