@@ -31,7 +31,7 @@ pub enum Scenario {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Arguments {
     /// What kind of load
-    #[arg(value_enum)]
+    #[arg(value_enum, default_value = "fanout")]
     pub scenario: Scenario,
     /// The broker: ws://HOST:PORT/PATH or tcp://HOST:PORT
     #[arg(long, help_heading = "Broker", value_name = "URL", default_value = DEFAULT_URL)]

@@ -237,7 +237,7 @@ fn decode(
         match decoder.decode(&mut octets) {
             Ok(Some(frame)) => on(&frame)?,
             Ok(None) => return Ok(()),
-            Err(error) => return Err(io::Error::other(format!("not STOMP: {error:?}"))),
+            Err(error) => return Err(io::Error::other(format!("what came is not STOMP: {:?}", error.kind))),
         }
     }
 }

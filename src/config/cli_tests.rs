@@ -400,3 +400,20 @@ fn a_passcode_is_not_logged_however_much_is() {
     assert!(log.contains(" INFO hoofbeat: stopping"), "{log}");
     assert!(!log.contains("s3cr3t"), "{log}");
 }
+
+#[test]
+fn bench_loads_a_broker_by_its_url_and_needs_no_configuration() {
+    let serving = Place::new(None).serve(&[]);
+    let wrong = Place::new(Some("nonsense"));
+    let url = format!("tcp://{}", serving.line("listening on tcp://"));
+    let little = ["--subscribers", "3", "--messages", "20", "--warm-up", "0s", "--json"];
+    let ran = wrong.run(&[&["bench", "fanout", "--url", &url], &little[..]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains(r#""delivered":60,"#), "{}", ran.stdout);
+    assert!(ran.stdout.contains(r#""lost":0,"#), "{}", ran.stdout);
+
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ran = wrong.run(&["bench", "--url", &format!("tcp://{unused}")]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("Start one in another terminal"), "{}", ran.stderr);
+}
