@@ -23,6 +23,13 @@ pub enum Limit {
     Queue(Arc<str>, Full),
 }
 
+impl Limit {
+    /// Whether both are limits of the same queue.
+    pub fn is_of_the_queue_of(&self, other: &Limit) -> bool {
+        matches!((self, other), (Limit::Queue(name, _), Limit::Queue(known, _)) if name == known)
+    }
+}
+
 /// Why a SEND, SUBSCRIBE or COMMIT is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {

@@ -164,6 +164,10 @@ impl Connected {
         };
         match sent {
             Sent::Blocked(limit) => {
+                if !limit.is_of_the_queue_of(&blocked.limit) {
+                    // It was called for room that it cannot use now: the call is another's.
+                    self.broker.stop_waiting(&blocked.limit, &self.outbound);
+                }
                 blocked.retry_at = retry_at(&limit, now);
                 blocked.limit = limit;
                 self.blocked = Some(blocked);
