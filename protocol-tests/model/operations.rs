@@ -8,7 +8,8 @@ use crate::reference::{State, EPOCH};
 use crate::wire::Frame;
 use crate::world::{Difference, World};
 
-const TOPICS: [&str; 9] = [
+const TOPICS: [&str; 10] = [
+    "/topic/last.x",
     "/topic/a",
     "/topic/a.b",
     "/topic/a.b",
@@ -78,7 +79,7 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
             bytes: 1_000 + r.below(2_000),
             control_bytes: 150 + r.below(200),
         },
-        destinations: 6 + r.below(8),
+        destinations: 10 + r.below(10),
         destination_bytes: 60,
         route_cache: 2,
         prefetch_client: prefetch(r),
@@ -97,12 +98,12 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
     };
     let session = hoofbeat::session::Settings {
         connect_ms: 1_000,
-        subscriptions: 3 + r.below(2),
+        subscriptions: 1 + r.below(3),
         transactions: 2,
         transaction_frames: 4 + r.below(3),
         transaction_bytes: 900 + r.below(900),
         transaction_ms: 2_000,
-        blocked_ms: 400,
+        blocked_ms: 1_000,
         ..hoofbeat::session::Settings::default()
     };
     (broker, session)
@@ -141,7 +142,8 @@ impl World {
             }
         }
         for at in self.live() {
-            if r.chance(60) {
+            // Some worlds write seldom, so that more waits.
+            if r.chance(15 + seed % 3 * 25) {
                 self.serve(r, at)?;
             }
         }
@@ -154,11 +156,11 @@ impl World {
             return Ok(());
         }
         let connect = Frame::new(r.pick(&["CONNECT", "STOMP"]));
-        let frame = match r.below(20) {
-            0..4 => connect,
-            4..9 => connect.with("accept-version", "1.1"),
-            9 => connect.with("accept-version", "2.0,3.0"),
-            10 => Frame::new("SEND")
+        let frame = match r.below(80) {
+            0..16 => connect,
+            16..36 => connect.with("accept-version", "1.1"),
+            36 => connect.with("accept-version", "2.0,3.0"),
+            37 => Frame::new("SEND")
                 .with("destination", "/queue/q")
                 .with("receipt", "early"),
             _ => connect.with("accept-version", "1.0,1.1,1.2").with("host", "anywhere"),
@@ -167,7 +169,11 @@ impl World {
     }
 
     fn time(&mut self, r: &mut Random) -> Result<(), Difference> {
-        let ms = r.pick(&[1, 10, 49, 50, 120, 120, 500, 500, 2_500]);
+        let ms = if r.chance(4) {
+            2_500
+        } else {
+            r.pick(&[1, 10, 49, 50, 120, 120, 400])
+        };
         let clock = r.chance(85);
         self.log.push(format!("  {ms} ms pass, clock: {clock}"));
         self.pass(ms, clock)
@@ -232,25 +238,30 @@ impl World {
     }
 
     fn next_frame(&mut self, r: &mut Random, at: usize, number: u64) -> Frame {
+        let lonely = self.model.sessions[at].subs.is_empty() && r.chance(50);
+        let live = self.model.sessions[at].subs.iter().filter(|sub| sub.live);
+        let crowded = live.count() >= self.model.settings.subscriptions;
         let frame = match r.below(100) {
-            0..38 => self.next_send(r, at, number),
-            38..54 => self.next_subscribe(r, at),
-            54..79 => self.next_ack(r, at),
-            79..84 => {
-                let subs = &self.model.sessions[at].subs;
-                let any = subs.get(r.below(subs.len())).map(|sub| sub.key.clone());
-                let key = any.filter(|_| r.chance(95)).unwrap_or_else(|| "nobody's".to_owned());
-                match key.strip_prefix('\0') {
-                    Some(destination) => Frame::new("UNSUBSCRIBE").with("destination", destination),
-                    None => Frame::new("UNSUBSCRIBE").with("id", key),
-                }
+            _ if self.model.sessions[at].state == State::Connecting && r.chance(85) => {
+                Frame::new("CONNECT").with("accept-version", "1.2")
             }
-            84..90 => Frame::new("BEGIN").with("transaction", r.pick(&["t1", "t2", "t1", "t2", "t3"])),
-            90..95 => Frame::new("COMMIT").with("transaction", self.transaction(r, at)),
-            95..97 => Frame::new("ABORT").with("transaction", self.transaction(r, at)),
-            97 if r.chance(40) => Frame::new("DISCONNECT"),
-            97 => self.next_send(r, at, number),
-            _ => wrong(r),
+            _ if lonely => self.next_subscribe(r, at),
+            0..38 => self.next_send(r, at, number),
+            38..50 if !crowded || r.chance(3) => self.next_subscribe(r, at),
+            38..44 => self.next_unsubscribe(r, at),
+            44..79 => self.next_ack(r, at),
+            79..84 if !self.model.sessions[at].subs.is_empty() || r.chance(3) => self.next_unsubscribe(r, at),
+            84..90 if self.transaction(r, at).is_none() || r.chance(25) => {
+                Frame::new("BEGIN").with("transaction", r.pick(&["t1", "t2", "t3"]))
+            }
+            90..97 => match self.transaction(r, at) {
+                Some(id) if r.chance(25) => Frame::new("ABORT").with("transaction", id),
+                Some(id) => Frame::new("COMMIT").with("transaction", id),
+                None => self.next_ack(r, at),
+            },
+            97 if r.chance(30) => Frame::new("DISCONNECT"),
+            98 => wrong(r),
+            _ => self.next_send(r, at, number),
         };
         match r.chance(35) && frame.get("receipt").is_none() {
             true => frame.with("receipt", format!("r:{number}")),
@@ -258,20 +269,28 @@ impl World {
         }
     }
 
-    fn transaction(&self, r: &mut Random, at: usize) -> String {
+    /// An open transaction, if there is one.
+    fn transaction(&self, r: &mut Random, at: usize) -> Option<String> {
         let open: Vec<&String> = self.model.sessions[at].transactions.keys().collect();
-        match open.get(r.below(open.len())) {
-            Some(id) if r.chance(97) => (*id).clone(),
-            _ => "t1".to_owned(),
-        }
+        open.get(r.below(open.len())).map(|id| (*id).clone())
+    }
+
+    /// Whether the reference thinks that a queue takes no more.
+    fn is_full(&self, destination: &str) -> bool {
+        let name = format!("/queue/{}", destination.rsplit('/').next().unwrap_or_default());
+        self.model.queues.get(&name).is_some_and(|queue| !queue.room(1, 300))
     }
 
     fn next_send(&mut self, r: &mut Random, at: usize, number: u64) -> Frame {
         let addresses = self.model.sessions.iter().filter(|s| s.state != State::Connecting);
         let addresses: Vec<String> = addresses.map(|s| format!("/reply-queue/{}/x", s.token)).collect();
+        let open = self.transaction(r, at).is_some();
         let destination = match r.below(20) {
-            0..9 => r.pick(&QUEUES).to_owned(),
-            9..17 => r.pick(&TOPICS).to_owned(),
+            0..10 => match r.pick(&QUEUES) {
+                full if self.is_full(full) && r.chance(if open { 30 } else { 85 }) => r.pick(&TOPICS).to_owned(),
+                queue => queue.to_owned(),
+            },
+            10..17 => r.pick(&TOPICS).to_owned(),
             17 => r.pick(&["/temp-queue/x", "/temp-queue/y", "/temp-topic/x"]).to_owned(),
             _ if addresses.is_empty() => "/queue/q".to_owned(),
             _ => r.pick(&addresses),
@@ -284,7 +303,7 @@ impl World {
             }
         };
         let now = EPOCH + self.model.now;
-        maybe(40, "key", format!("k{}", number % 2));
+        maybe(60, "key", format!("k{}", number % 2));
         maybe(30, "persistent", "true".to_owned());
         maybe(12, "priority", (number % 12).to_string());
         maybe(10, "ttl", (number * 7 % 600).to_string());
@@ -293,11 +312,10 @@ impl World {
         maybe(4, "reply-to", "/temp-queue/x".to_owned());
         maybe(5, "x-twice", "first".to_owned());
         maybe(5, "x-twice", "second".to_owned());
-        if r.chance(20) {
-            frame = frame.with("transaction", self.transaction(r, at));
-        } else {
+        match self.transaction(r, at) {
+            Some(id) if r.chance(50) => frame = frame.with("transaction", id),
             // Within a transaction the order is that of its COMMIT.
-            frame = frame.with("number", number + 1);
+            _ => frame = frame.with("number", number + 1),
         }
         let padding = if r.chance(15) { r.below(700) } else { r.below(60) };
         frame.body(format!("{number} {}", "x".repeat(padding)))
@@ -311,6 +329,9 @@ impl World {
             18 => r.pick(&["/temp-queue/x", "/temp-queue/y"]),
             _ => "/temp-topic/x",
         };
+        // With one subscription at a time many come and go, and leave messages behind.
+        let alone = self.model.settings.subscriptions == 1 && r.chance(60);
+        let destination = if alone { "/queue/w" } else { destination };
         let queue = !destination.contains("topic");
         let mut frame = Frame::new("SUBSCRIBE").with("destination", destination);
         if self.clients[at].version > 0 || r.chance(50) {
@@ -324,7 +345,9 @@ impl World {
             };
             frame = frame.with("id", id);
         }
-        if r.chance(75) {
+        if alone {
+            frame = frame.with("ack", "client-individual");
+        } else if r.chance(if queue { 75 } else { 40 }) {
             frame = frame.with("ack", r.pick(&["auto", "client", "client", "client-individual"]));
         }
         if r.chance(30) {
@@ -337,6 +360,18 @@ impl World {
             frame = frame.with("exclusive", "true");
         }
         frame
+    }
+
+    fn next_unsubscribe(&mut self, r: &mut Random, at: usize) -> Frame {
+        let late = r.chance(15);
+        let subs = self.model.sessions[at].subs.iter();
+        let subs: Vec<&String> = subs.filter(|sub| sub.live != late).map(|sub| &sub.key).collect();
+        let any = subs.get(r.below(subs.len())).map(|key| (*key).clone());
+        let key = any.filter(|_| r.chance(99)).unwrap_or_else(|| "nobody's".to_owned());
+        match key.strip_prefix('\0') {
+            Some(destination) => Frame::new("UNSUBSCRIBE").with("destination", destination),
+            None => Frame::new("UNSUBSCRIBE").with("id", key),
+        }
     }
 
     fn next_ack(&mut self, r: &mut Random, at: usize) -> Frame {
@@ -361,10 +396,10 @@ impl World {
         if nack && r.chance(25) {
             frame = frame.with("requeue", "false");
         }
-        if r.chance(25) {
-            frame = frame.with("transaction", self.transaction(r, at));
+        match self.transaction(r, at) {
+            Some(id) if r.chance(50) => frame.with("transaction", id),
+            _ => frame,
         }
-        frame
     }
 }
 

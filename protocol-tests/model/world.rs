@@ -64,7 +64,9 @@ pub struct World {
     pub clients: Vec<Client>,
     pub model: Reference,
     /// The `message-id` of each message in auto mode: one for everybody.
-    ids: Vec<(Rc<Message>, String)>,
+    ids: BTreeMap<String, Rc<Message>>,
+    /// The same the other way; the messages are kept, so that no two have one address.
+    messages: BTreeMap<*const Message, String>,
     pub log: Vec<String>,
 }
 
@@ -79,7 +81,8 @@ impl World {
             }),
             settings: Arc::new(session),
             clients: Vec::new(),
-            ids: Vec::new(),
+            ids: BTreeMap::new(),
+            messages: BTreeMap::new(),
             log: Vec::new(),
             model,
             broker,
@@ -306,15 +309,14 @@ impl World {
     }
 
     fn match_shared_id(&mut self, id: String, ack: Option<String>, message: &Rc<Message>) -> Result<(), Difference> {
-        let known = self.ids.iter().find(|(m, i)| Rc::ptr_eq(m, message) || *i == id);
-        match known {
-            _ if ack.is_some() => Err("an ack header in auto mode".to_owned()),
-            Some((m, i)) if Rc::ptr_eq(m, message) && *i == id => Ok(()),
-            Some((_, i)) => Err(format!("the message-id is not one to one: {i}")),
-            None => {
-                self.ids.push((Rc::clone(message), id));
-                Ok(())
-            }
+        if ack.is_some() {
+            return Err("an ack header in auto mode".to_owned());
+        }
+        let first = self.ids.entry(id.clone()).or_insert_with(|| Rc::clone(message));
+        let known = self.messages.entry(Rc::as_ptr(message)).or_insert_with(|| id.clone());
+        match Rc::ptr_eq(first, message) && *known == id {
+            true => Ok(()),
+            false => Err(format!("the message-id is not one to one: {known}")),
         }
     }
 
@@ -461,7 +463,8 @@ impl Client {
                 let get = |name: &str| frame.get(name).unwrap_or_default().to_owned();
                 let id = frame.get("ack").map_or_else(|| get("message-id"), str::to_owned);
                 self.given.push((id, get("subscription")));
-                let topic = frame.get("redelivered").is_none() && !get("destination").contains("last");
+                let plain = frame.get("redelivered").is_none() && !get("destination").contains("last");
+                let topic = plain && frame.get("subscription").is_some();
                 let stream = (get("subscription"), get("destination"), get("from"));
                 if let (true, Ok(number)) = (topic, get("number").parse::<u64>()) {
                     let before = self.seen.insert(stream, number).unwrap_or(0);

@@ -336,7 +336,7 @@ impl Reference {
         };
         let entries = self.queues.values().flat_map(|q| &q.entries);
         entries.for_each(|e| add(&e.message));
-        for session in &self.sessions {
+        for session in self.sessions.iter().filter(|s| s.state != State::Ended) {
             let lanes = session.subs.iter().filter_map(|s| s.lane.as_ref());
             lanes.flatten().for_each(|w| add(&w.message));
             let open = session.transactions.values().flat_map(|t| &t.acts);

@@ -54,7 +54,10 @@ impl Reference {
     fn control_size(&self, session: &Session, frame: &Expected) -> usize {
         let server = concat!("Hoofbeat/", env!("CARGO_PKG_VERSION"));
         match frame {
-            Expected::Receipt(id) => "RECEIPT\nreceipt-id:\n\n\0".len() + id.len(),
+            Expected::Receipt(id) => {
+                let escapes = id.matches(':').count() * usize::from(session.version > 0);
+                "RECEIPT\nreceipt-id:\n\n\0".len() + id.len() + escapes
+            }
             Expected::Connected => {
                 let beats = if session.version == 0 { "0,0" } else { "10000,10000" };
                 let head = format!(
