@@ -307,12 +307,7 @@ impl<T: Transport> Connection<T> {
     /// Writes what waits, a batch at a time.
     fn write(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
         if !self.flush(cx, now)? {
-            // What waits for room elsewhere goes on, and a verdict on this client is heard.
-            if self.is_open() && self.parts.session.outbound().poll_call(cx.waker()) {
-                let step = self.parts.session.wake(now);
-                self.obey(step);
-            }
-            return Ok(Rest::Idle);
+            return Ok(self.await_room(cx, now));
         }
         for _ in 0..TURN_BATCHES {
             let over = match self.phase {
@@ -329,13 +324,22 @@ impl<T: Transport> Connection<T> {
             };
             let more = self.parts.session.drain(&mut self.transport, now);
             if !self.flush(cx, now)? {
-                return Ok(Rest::Idle);
+                return Ok(self.await_room(cx, now));
             }
             if over && !more {
                 self.last_is_written(now);
             }
         }
         Ok(Rest::Spent)
+    }
+
+    /// While the socket is full, what waits for room elsewhere goes on, and a verdict on this client is heard.
+    fn await_room(&mut self, cx: &mut Context<'_>, now: Now) -> Rest {
+        while self.is_open() && self.parts.session.outbound().poll_call(cx.waker()) {
+            let step = self.parts.session.wake(now);
+            self.obey(step);
+        }
+        Rest::Idle
     }
 
     /// Writes the output; whether all of it is gone.
