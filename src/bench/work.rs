@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Time for all SUBSCRIBEs to be receipted.
 const SUBSCRIBED: Duration = Duration::from_secs(60);
 
+/// For a wait that something else ends.
+const TO_THE_END: Duration = Duration::from_secs(1 << 40);
+
 /// Troubles that are told; further ones are like them.
 const TROUBLES: usize = 5;
 
@@ -278,7 +281,7 @@ impl Run {
         match self.arguments.messages {
             Some(count) => {
                 publishers().for_each(|flow| flow.end_after(count));
-                self.pause(Duration::MAX / 4).await;
+                self.pause(TO_THE_END).await;
                 // The last delivery ends it, not our next look.
                 let end = self.read(broker);
                 Reading {
@@ -290,7 +293,7 @@ impl Run {
                 self.pause(self.arguments.duration).await;
                 publishers().for_each(|flow| flow.end_after(0));
                 let end = self.read(broker);
-                self.pause(Duration::MAX / 4).await;
+                self.pause(TO_THE_END).await;
                 end
             }
         }
