@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hoofbeat::broker::outbound::LaneHead;
+use hoofbeat::broker::outbound::{LaneHead, Offer};
 use hoofbeat::broker::settings::TopicPolicy;
 use hoofbeat::broker::{self, Broker, Draft, FrameSink, Now, Outbound, Properties, Volatile};
 use hoofbeat::session::{Hosts, Link, Session, Settings};
@@ -241,10 +241,16 @@ fn deliver() -> Box<dyn FnMut()> {
     let (mut sink, mut marks) = (Sink::default(), VecDeque::new());
     Box::new(move || {
         sink.octets.clear();
+        let offer = Offer {
+            message: &message,
+            policy: &TopicPolicy::Disconnect,
+            key: None,
+            publisher: None,
+        };
         for _ in 0..BATCH {
-            outbound.publish(lane, &message, &TopicPolicy::Disconnect, None);
+            outbound.publish(lane, &offer, 0);
         }
-        while outbound.drain(&mut sink, &mut marks, NOW.unix_ms).more {}
+        while outbound.drain(&mut sink, &mut marks, NOW).more {}
         assert!(sink.octets.len() > BATCH * 128);
     })
 }

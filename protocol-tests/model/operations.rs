@@ -78,6 +78,8 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
             messages: 3 + r.below(6),
             bytes: 1_000 + r.below(2_000),
             control_bytes: 150 + r.below(200),
+            // The reference knows no waiting publishers: that is tried in src/session/tests.
+            patience_ms: 0,
         },
         destinations: 10 + r.below(10),
         destination_bytes: 60,

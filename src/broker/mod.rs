@@ -27,7 +27,7 @@ pub use destination::{Destination, Names, Selection};
 pub use journal::{Journal, Ticket, Volatile};
 pub use message::{Draft, Gauge, Message, Properties};
 pub use outbound::{FrameSink, Outbound};
-pub use publish::{Act, Committed, Limit, Refused, Route, Sent};
+pub use publish::{Act, Committed, Done, Limit, Refused, Route, Sent};
 pub use settings::Settings;
 pub use stats::{Counters, Sizes};
 pub use subscribe::Subscribe;

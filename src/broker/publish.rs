@@ -11,7 +11,7 @@ use super::outbound::Outbound;
 use super::queue::{Full, Options, Pushed, Queue, Tags};
 use super::settings::{Kind, WhenFull};
 use super::subscription::Settle;
-use super::topic::deliver;
+use super::topic::{deliver, Published, Publisher};
 use super::{Broker, Destination, Now};
 
 /// What a SEND waits for.
@@ -49,11 +49,20 @@ impl From<TooMany> for Refused {
     }
 }
 
+/// What there is to say of a SEND or COMMIT that was taken.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Its RECEIPT waits for this.
+    pub ticket: Option<Ticket>,
+    /// A subscriber does not keep up: send nothing more until nudged, or until then (`Now::mono`).
+    pub pause: Option<u64>,
+}
+
 /// What became of a SEND.
 #[derive(Debug)]
 pub enum Sent {
     /// It took effect, or will when the ticket is kept.
-    Done(Option<Ticket>),
+    Done(Done),
     /// It waits: try again when the outbound is nudged.
     Blocked(Limit),
     /// It cannot be.
@@ -93,16 +102,16 @@ impl Broker {
             return Sent::Blocked(limit);
         }
         if route.to.kind == Kind::Topic {
-            self.publish(&route.to, message, now);
+            let pause = self.publish(&route.to, message, sender, now);
             self.counters.sent.one();
-            return Sent::Done(None);
+            return Sent::Done(Done { ticket: None, pause });
         }
         loop {
             let queue = match self.queue_for(route) {
                 Ok(Some(queue)) => queue,
                 Ok(None) => {
                     self.counters.dropped_no_queue.one();
-                    return Sent::Done(None);
+                    return Sent::Done(Done::default());
                 }
                 Err(refused) => return Sent::Refused(refused),
             };
@@ -112,7 +121,7 @@ impl Broker {
                     self.counters.sent.one();
                     let ticket = self.ticket(message.properties().persistent);
                     self.apply(&queue, effects, now);
-                    return Sent::Done(ticket);
+                    return Sent::Done(Done { ticket, pause: None });
                 }
                 Pushed::Full(full) => return self.full(&queue, full),
                 // Retired between look-up and push: the next look-up finds or makes its successor.
@@ -129,10 +138,11 @@ impl Broker {
         };
         let persistent = acts.iter().any(Act::is_persistent);
         let batch = persistent.then(|| self.next_batch.fetch_add(1, Ordering::Relaxed));
+        let mut pause = None;
         for act in acts {
             match act {
                 Act::Send(route, message) if route.to.kind == Kind::Topic => {
-                    self.publish(&route.to, message, now);
+                    pause = pause.max(self.publish(&route.to, message, sender, now));
                     self.counters.sent.one();
                 }
                 Act::Send(route, message) => match reserved.get(&route.to.name) {
@@ -154,7 +164,10 @@ impl Broker {
             self.journal.seal(batch);
         }
         self.counters.committed.one();
-        Sent::Done(self.ticket(persistent))
+        Sent::Done(Done {
+            ticket: self.ticket(persistent),
+            pause,
+        })
     }
 
     /// A sender that was blocked by `limit` has gone.
@@ -178,34 +191,41 @@ impl Broker {
         Ok(())
     }
 
-    fn publish(&self, to: &Destination, message: &Arc<Message>, now: Now) {
-        let taken = match self.directory.topic(&to.name) {
-            Some(topic) => topic.publish(message, &self.patterns, &self.counters, now),
-            None => self.publish_by_pattern(to, message, now),
+    /// Gives a message to a topic; until when its publisher should wait for those who do not keep up.
+    fn publish(&self, to: &Destination, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Option<u64> {
+        let from = Publisher {
+            outbound: sender,
+            counters: &self.counters,
+            now,
         };
-        if taken == 0 {
+        let published = match self.directory.topic(&to.name) {
+            Some(topic) => topic.publish(message, &self.patterns, &from),
+            None => self.publish_by_pattern(to, message, &from),
+        };
+        if published.taken == 0 {
             self.counters.dropped_no_subscriber.one();
         }
+        published.pause
     }
 
     /// A topic that nobody has named: only wildcard subscriptions can want it, and if some do it is remembered.
-    fn publish_by_pattern(&self, to: &Destination, message: &Arc<Message>, now: Now) -> usize {
+    fn publish_by_pattern(&self, to: &Destination, message: &Arc<Message>, from: &Publisher<'_>) -> Published {
         if to.reply {
-            return 0;
+            return Published::default();
         }
         let found = self.patterns.find(&to.name, to.separator);
         if found.is_empty() {
-            return 0;
+            return Published::default();
         }
         match self.directory.topic_or(&to.name, || self.make_topic(to, None)) {
             Ok(topic) => {
-                let taken = topic.publish(message, &self.patterns, &self.counters, now);
+                let published = topic.publish(message, &self.patterns, from);
                 if topic.subscriptions() == 0 {
                     self.remember(topic);
                 }
-                taken
+                published
             }
-            Err(TooMany(_)) => deliver(&found, message, &self.topic_policy(&to.name), &self.counters, now),
+            Err(TooMany(_)) => deliver(&found, message, &self.topic_policy(&to.name), from),
         }
     }
 

@@ -61,6 +61,9 @@ pub struct OutboundLimits {
     pub messages: usize,
     /// Octets that may wait. An empty outbound admits one message of any legal size.
     pub bytes: usize,
+    /// Milliseconds that the publishers to a topic wait for a subscriber that reads but does not keep up, before its
+    /// budget is left to fill. 0: they never wait.
+    pub patience_ms: u64,
     /// Octets of RECEIPT frames that may wait; beyond it the connection reads no further frames.
     pub control_bytes: usize,
 }
@@ -70,6 +73,7 @@ impl Default for OutboundLimits {
         OutboundLimits {
             messages: 10_000,
             bytes: 1 << 20,
+            patience_ms: 500,
             control_bytes: 64 << 10,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::message::Message;
-use super::outbound::Offered;
+use super::outbound::{Offer, Offered, Outbound};
 use super::pattern::{pieces, Pattern, Trie};
 use super::settings::{Separator, TopicPolicy};
 use super::stats::Counters;
@@ -171,10 +171,10 @@ impl Topic {
         self.lock().own.len()
     }
 
-    /// Gives `message` to everyone; how many took it.
-    pub fn publish(&self, message: &Arc<Message>, patterns: &Patterns, counters: &Counters, now: Now) -> usize {
+    /// Gives `message` to everyone.
+    pub fn publish(&self, message: &Arc<Message>, patterns: &Patterns, from: &Publisher<'_>) -> Published {
         let targets = self.targets(patterns);
-        deliver(&targets, message, &self.policy, counters, now)
+        deliver(&targets, message, &self.policy, from)
     }
 
     fn targets(&self, patterns: &Patterns) -> Targets {
@@ -194,14 +194,34 @@ impl Topic {
     }
 }
 
-/// Gives `message` to each of `targets`; how many took it.
+/// Who publishes, and what is known when it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher<'a> {
+    /// Nudged when it should go on after it was made to wait.
+    pub outbound: &'a Arc<Outbound>,
+    /// What is counted.
+    pub counters: &'a Counters,
+    /// The time.
+    pub now: Now,
+}
+
+/// What became of a message on a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Subscriptions that took it.
+    pub taken: usize,
+    /// The publisher should wait until it is nudged, or until then (`Now::mono`).
+    pub pause: Option<u64>,
+}
+
+/// Gives `message` to each of `targets`.
 pub fn deliver(
     targets: &[Arc<Target>],
     message: &Arc<Message>,
     policy: &TopicPolicy,
-    counters: &Counters,
-    now: Now,
-) -> usize {
+    from: &Publisher<'_>,
+) -> Published {
+    let Publisher { counters, now, .. } = *from;
     let key = match policy {
         TopicPolicy::LatestOnly { key } => message.header(key).map(|value| {
             // Two topics may use the same keys and share a wildcard subscription.
@@ -210,23 +230,34 @@ pub fn deliver(
         }),
         _ => None,
     };
-    let mut taken = 0;
+    let offer = Offer {
+        message,
+        policy,
+        key: key.as_ref(),
+        publisher: Some(from.outbound),
+    };
+    let mut published = Published::default();
     for target in targets {
         if target.no_local && target.session == message.publisher() {
             continue;
         }
         if let Some(backlog) = &target.backlog {
-            taken += usize::from(backlog.keep(message, target, policy, counters, now));
+            published.add(backlog.keep(target, &offer, counters, now), counters);
             continue;
         }
-        match target.outbound.publish(target.lane, message, policy, key.as_ref()) {
-            Offered::Taken => taken += 1,
-            Offered::Displaced(skipped) => {
-                taken += 1;
-                counters.skipped.add(skipped);
-            }
-            Offered::Full | Offered::Gone => {}
-        }
+        published.add(target.outbound.publish(target.lane, &offer, now.mono), counters);
     }
-    taken
+    published
+}
+
+impl Published {
+    fn add(&mut self, offered: Offered, counters: &Counters) {
+        match offered {
+            Offered::Full | Offered::Gone => return,
+            Offered::Taken => {}
+            Offered::Crowded(until) => self.pause = self.pause.max(Some(until)),
+            Offered::Displaced(skipped) => counters.skipped.add(skipped),
+        }
+        self.taken += 1;
+    }
 }

@@ -312,6 +312,13 @@ pub(super) static OPTIONS: &[Opt] = &[
     ),
     host(
         "limits",
+        "outbound_patience",
+        duration(0..=YEAR, |b| &mut b.outbound.patience_ms),
+        "How long publishers to a topic wait for a subscriber that reads but does not keep up, before its budget fills \
+         and topic.slow_consumer decides; one who takes nothing is not waited for. 0: they never wait.",
+    ),
+    host(
+        "limits",
         "outbound_control",
         size(KIB..=TIB, |b| &mut b.outbound.control_bytes),
         "Octets of RECEIPT frames that may wait to be written to a connection; \

@@ -9,8 +9,8 @@ use crate::broker::outbound::{LaneHead, LaneId};
 use crate::broker::queue::Options;
 use crate::broker::subscription::Feed;
 use crate::broker::{
-    AckMode, Broker, Draft, Message, Names, Outbound, Properties, Route, Selection, Sent, Subscribe, Subscription,
-    Ticket,
+    AckMode, Broker, Done, Draft, Message, Names, Outbound, Properties, Route, Selection, Sent, Subscribe,
+    Subscription, Ticket,
 };
 use crate::session::Fault;
 use crate::stomp::headers::escape_into;
@@ -75,8 +75,16 @@ impl Server {
         let caller = Arc::new(Outbound::new(broker.settings().outbound));
         loop {
             match broker.send(&route, &message, &caller, self.shared.clock.now()) {
-                Sent::Done(None) => return Ok(()),
-                Sent::Done(Some(ticket)) => return kept(&ticket, &caller).await,
+                Sent::Done(Done { ticket, pause }) => {
+                    if let Some(until) = pause {
+                        // A subscriber does not keep up; nobody is cut for a burst that could be a little slower.
+                        let _ = tokio::time::timeout_at(self.shared.clock.at(until), called(&caller)).await;
+                    }
+                    return match ticket {
+                        Some(ticket) => kept(&ticket, &caller).await,
+                        None => Ok(()),
+                    };
+                }
                 Sent::Refused(why) => return Err(Error::Refused(Fault::from(why).detail)),
                 Sent::Blocked(limit) if tokio::time::Instant::now() >= deadline => {
                     return Err(Error::Refused(Fault::from(limit).detail));
@@ -158,7 +166,7 @@ impl Subscriber {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
         loop {
             let now = self.clock.now();
-            if let Some((lane, delivery)) = self.outbound.take(now.unix_ms) {
+            if let Some((lane, delivery)) = self.outbound.take(now) {
                 self.settle(lane, delivery.tag);
                 return Poll::Ready(Ok(delivery.message));
             }

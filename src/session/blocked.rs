@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::connected::DISCONNECTED;
 use super::transaction::Transaction;
 use super::{Connected, Fault, Settings};
-use crate::broker::{Act, Broker, Limit, Message, Now, Outbound, Route, Sent};
+use crate::broker::{Act, Broker, Done, Limit, Message, Now, Outbound, Route, Sent};
 use crate::stomp::{Command, Frame, Headers, Line};
 
 /// Frames that may wait behind a blocked one.
@@ -113,8 +113,14 @@ impl Blocked {
 impl Connected {
     pub(super) fn accepts_input(&self) -> bool {
         self.leaving.is_none()
+            && self.paused.is_none()
             && self.receipts.octets() < DEFERRED_OCTETS
             && self.blocked.as_ref().is_none_or(|blocked| !blocked.is_full())
+    }
+
+    /// Takes no frame until a subscriber keeps up, or until `until`.
+    pub(super) fn pause(&mut self, until: Option<u64>) {
+        self.paused = self.paused.max(until);
     }
 
     /// Keeps a SEND or COMMIT that has to wait.
@@ -181,7 +187,8 @@ impl Connected {
                     ..Fault::from(refused)
                 });
             }
-            Sent::Done(ticket) => {
+            Sent::Done(Done { ticket, pause }) => {
+                self.pause(pause);
                 if let Some(ticket) = &ticket {
                     ticket.wait(&self.outbound);
                 }

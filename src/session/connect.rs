@@ -76,6 +76,7 @@ impl Session {
             blocked: None,
             replaying: false,
             marks: VecDeque::new(),
+            paused: None,
             leaving: None,
         }));
         Ok(())

@@ -86,11 +86,19 @@ impl Connected {
             .map(|t| t.since + self.settings.transaction_ms)
             .min();
         let blocked = self.blocked.as_ref().map(|blocked| blocked.due(&self.settings));
-        [self.liveness.due(), transactions, blocked].into_iter().flatten().min()
+        [self.liveness.due(), transactions, blocked, self.paused]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What is due; whether the client is to be probed.
     pub(super) fn advance(&mut self, now: Now) -> Result<bool, Fault> {
+        if self.paused.is_some() {
+            // We have stopped reading: silence is ours.
+            self.liveness.heard(now.mono);
+            self.paused = self.paused.filter(|until| *until > now.mono);
+        }
         if let Some(blocked) = &self.blocked {
             // We may have stopped reading: silence is ours.
             self.liveness.heard(now.mono);

@@ -133,6 +133,8 @@ struct Connected {
     replaying: bool,
     /// Frames of queues in the transport's output that the socket has not taken.
     marks: VecDeque<Mark>,
+    /// A topic's subscriber does not keep up: no frame is taken before this, in `Now::mono`, or before it does.
+    paused: Option<u64>,
     /// To close when the RECEIPTs that wait have gone out.
     leaving: Option<Close>,
 }
@@ -213,11 +215,14 @@ impl Session {
 
     /// Goes on with what waited: call it when [`Outbound::poll_work`] said so, before draining.
     pub fn wake(&mut self, now: Now) -> Step {
-        self.outbound.take_nudge();
+        let nudged = self.outbound.take_nudge();
         let called = self.outbound.take_call();
         let State::Connected(connected) = &mut self.state else {
             return Step::Done;
         };
+        if nudged {
+            connected.paused = None;
+        }
         if let Some(slow) = self.outbound.slow_consumer() {
             connected.broker.counters().slow_consumers.one();
             let limits = connected.broker.settings().outbound;
@@ -247,9 +252,9 @@ impl Session {
     /// Appends waiting frames to `sink`, at most 64 or 64 KiB; whether more wait.
     pub fn drain(&mut self, sink: &mut impl FrameSink, now: Now) -> bool {
         let State::Connected(connected) = &mut self.state else {
-            return self.outbound.drain(sink, &mut VecDeque::new(), now.unix_ms).more;
+            return self.outbound.drain(sink, &mut VecDeque::new(), now).more;
         };
-        let drained = self.outbound.drain(sink, &mut connected.marks, now.unix_ms);
+        let drained = self.outbound.drain(sink, &mut connected.marks, now);
         let counters = connected.broker.counters();
         if drained.deliveries > 0 {
             counters.delivered.add(drained.deliveries);

@@ -7,7 +7,7 @@ use super::transaction::Transaction;
 use super::{fault, Connected, Fault};
 use crate::broker::queue::Options;
 use crate::broker::settings::Kind;
-use crate::broker::{destination, Act, Draft, Now, Properties, Route, Sent};
+use crate::broker::{destination, Act, Done, Draft, Now, Properties, Route, Sent};
 use crate::stomp::{Command, Frame, Headers};
 
 /// Whether a header asks for something that is not served.
@@ -128,7 +128,8 @@ impl Connected {
             return Ok(());
         }
         match self.broker.send(&route, &message, &self.outbound, now) {
-            Sent::Done(ticket) => {
+            Sent::Done(Done { ticket, pause }) => {
+                self.pause(pause);
                 if let Some(ticket) = &ticket {
                     ticket.wait(&self.outbound);
                 }
@@ -207,7 +208,8 @@ impl Connected {
         self.broker.count_transactions(0, 1);
         let acts = transaction.acts;
         match self.broker.commit(&acts, &self.outbound, now) {
-            Sent::Done(ticket) => {
+            Sent::Done(Done { ticket, pause }) => {
+                self.pause(pause);
                 self.committed(&acts);
                 if let Some(ticket) = &ticket {
                     ticket.wait(&self.outbound);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::{Delivery, Drained, FrameSink, LaneHead, LaneId, Mark, SlowConsumer};
+use super::{Delivery, Drained, FrameSink, LaneHead, LaneId, Mark, Offered, Outbound, SlowConsumer};
 use crate::broker::settings::OutboundLimits;
 use crate::stomp::encode::decimal;
 use crate::stomp::Version;
@@ -32,6 +32,10 @@ pub(super) struct Lanes {
     /// No delivery is taken or drained any more; control frames still are.
     pub(super) finished: bool,
     pub(super) closed: bool,
+    /// Since when topics bring more than the owner takes, and who waits for it.
+    crowd: Option<Box<Crowd>>,
+    /// When deliveries last left, or began to wait, in `Now::mono`.
+    moved: u64,
     waker: Option<Waker>,
     /// The owner's socket is full: frames need not wake it.
     full: bool,
@@ -48,6 +52,13 @@ pub(super) struct Lane {
     /// Messages that gave way since the last delivery.
     pub(super) skipped: u64,
     latest: Option<Box<Latest>>,
+}
+
+/// Publishers that wait for a subscriber.
+#[derive(Debug)]
+struct Crowd {
+    since: u64,
+    waiting: Vec<Arc<Outbound>>,
 }
 
 /// Keeps only the newest message per key. `keys` runs beside `Lane::waiting`.
@@ -111,7 +122,7 @@ impl Lanes {
         self.messages == 0 || (self.messages < limits.messages && self.octets + size <= limits.bytes)
     }
 
-    pub(super) fn push(&mut self, id: LaneId, delivery: Delivery, size: usize, key: Option<&Arc<str>>) {
+    pub(super) fn push(&mut self, id: LaneId, delivery: Delivery, size: usize, key: Option<&Arc<str>>, now: u64) {
         let Some(lane) = self.lane(id) else { return };
         if key.is_some() && lane.latest.is_none() {
             // From here on the keys run beside what waits, which has none.
@@ -134,6 +145,9 @@ impl Lanes {
         let (first, queue) = (lane.waiting.len() == 1, lane.head.queue);
         if first {
             self.turn.push_back(id.slot);
+        }
+        if self.messages == 0 {
+            self.moved = now;
         }
         self.messages += 1;
         self.octets += size;
@@ -259,6 +273,44 @@ impl Lanes {
         true
     }
 
+    /// Whether `publisher` should wait before it sends more: the verdict on a message that has just been pushed.
+    pub(super) fn crowd(&mut self, publisher: Option<&Arc<Outbound>>, limits: &OutboundLimits, now: u64) -> Offered {
+        let (messages, octets) = self.of_topics();
+        let Some(publisher) = publisher else {
+            return Offered::Taken;
+        };
+        if limits.patience_ms == 0 || (messages * 4 <= limits.messages && octets * 4 <= limits.bytes) {
+            return Offered::Taken;
+        }
+        let moved = self.moved;
+        let crowd = self.crowd.get_or_insert_with(|| {
+            let waiting = Vec::new();
+            Box::new(Crowd { since: now, waiting })
+        });
+        let until = crowd.since + limits.patience_ms;
+        if now >= until || now >= moved + limits.patience_ms {
+            return Offered::Taken;
+        }
+        if !crowd.waiting.last().is_some_and(|last| Arc::ptr_eq(last, publisher)) {
+            crowd.waiting.push(Arc::clone(publisher));
+        }
+        Offered::Crowded(until)
+    }
+
+    /// Deliveries have left: who need not wait any more.
+    pub(super) fn uncrowd(&mut self, limits: &OutboundLimits, now: u64) -> Vec<Arc<Outbound>> {
+        self.moved = now;
+        let (messages, octets) = self.of_topics();
+        if self.crowd.is_none() || messages * 8 > limits.messages || octets * 8 > limits.bytes {
+            return Vec::new();
+        }
+        self.crowd.take().map_or_else(Vec::new, |crowd| crowd.waiting)
+    }
+
+    fn of_topics(&self) -> (usize, usize) {
+        (self.messages - self.queued_messages, self.octets - self.queued_octets)
+    }
+
     pub(super) fn fail(&mut self, slow: SlowConsumer) {
         self.drop_topics();
         self.slow = Some(slow);
@@ -273,6 +325,7 @@ impl Lanes {
             }
         }
         self.turn.clear();
+        self.crowd = None;
         self.stalled = false;
     }
 }

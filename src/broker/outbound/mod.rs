@@ -10,6 +10,7 @@ use lanes::{Lane, Lanes};
 
 use super::message::Message;
 use super::settings::{OutboundLimits, TopicPolicy};
+use super::Now;
 use crate::stomp::Version;
 
 /// Deliveries drained in one turn.
@@ -82,11 +83,27 @@ pub struct SlowConsumer {
     pub bytes: usize,
 }
 
+/// A message of a topic for one of its subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The message.
+    pub message: &'a Arc<Message>,
+    /// What happens if its subscriber does not keep up.
+    pub policy: &'a TopicPolicy,
+    /// Tells messages apart under [`TopicPolicy::LatestOnly`].
+    pub key: Option<&'a Arc<str>>,
+    /// Who is nudged when it should go on; `None` if nobody can wait.
+    pub publisher: Option<&'a Arc<Outbound>>,
+}
+
 /// What became of a message offered to a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offered {
     /// It waits.
     Taken,
+    /// It waits, and so should the publisher: the subscriber reads, but not as fast as messages come. The publisher is
+    /// nudged when there is room; at this time (`Now::mono`) it goes on in any case.
+    Crowded(u64),
     /// It waits, and this many older ones gave way.
     Displaced(u64),
     /// No room: the caller keeps it. Only queues are told so; they are woken by [`Outbound::take_stalled`].
@@ -163,6 +180,11 @@ impl Outbound {
         lanes.control_octets += frame.len();
         lanes.control.push_back(frame.into_boxed_slice());
         lanes.wake_for_frame();
+    }
+
+    /// How long publishers wait for this connection.
+    pub fn patience_ms(&self) -> u64 {
+        self.limits.patience_ms
     }
 
     /// Whether the client reads its receipts. If not, no more of its frames are taken.
@@ -284,9 +306,18 @@ impl Outbound {
         lanes.forget_waker();
     }
 
-    /// A message of a topic for a subscription in auto mode. `key` tells messages apart under
-    /// [`TopicPolicy::LatestOnly`].
-    pub fn publish(&self, id: LaneId, message: &Arc<Message>, policy: &TopicPolicy, key: Option<&Arc<str>>) -> Offered {
+    /// A message of a topic for a subscription in auto mode.
+    ///
+    /// A publisher that is faster than a subscriber who reads is made to wait, so that a burst costs nobody the
+    /// connection. It waits once, for [`OutboundLimits::patience_ms`] at most, and not at all for one who has taken
+    /// nothing for as long: a stuck reader must not slow others.
+    pub fn publish(&self, id: LaneId, offer: &Offer<'_>, now: u64) -> Offered {
+        let Offer {
+            message,
+            policy,
+            key,
+            publisher,
+        } = *offer;
         let size = message.size();
         let delivery = Delivery {
             message: Arc::clone(message),
@@ -318,15 +349,16 @@ impl Outbound {
                 return Offered::Displaced(displaced);
             }
         }
-        lanes.push(id, delivery, size, key);
+        lanes.push(id, delivery, size, key, now);
         match displaced {
+            0 if *policy == TopicPolicy::Disconnect => lanes.crowd(publisher, &self.limits, now),
             0 => Offered::Taken,
             some => Offered::Displaced(some),
         }
     }
 
     /// A message of a queue. Refused beyond half of the budget.
-    pub fn offer(&self, id: LaneId, delivery: Delivery) -> Offered {
+    pub fn offer(&self, id: LaneId, delivery: Delivery, now: u64) -> Offered {
         let size = delivery.message.size();
         let mut lanes = self.lock();
         if lanes.finished || lanes.slow.is_some() || lanes.lane(id).is_none() {
@@ -338,14 +370,14 @@ impl Outbound {
             lanes.stalled = true;
             return Offered::Full;
         }
-        lanes.push(id, delivery, size, None);
+        lanes.push(id, delivery, size, None, now);
         Offered::Taken
     }
 
     /// Appends waiting frames to `sink`, control frames first, then at most 64 deliveries or
     /// 64 KiB of them, and one mark for each
     /// frame of a queue.
-    pub fn drain(&self, sink: &mut impl FrameSink, marks: &mut VecDeque<Mark>, unix_ms: u64) -> Drained {
+    pub fn drain(&self, sink: &mut impl FrameSink, marks: &mut VecDeque<Mark>, now: Now) -> Drained {
         let mut drained = Drained::default();
         let mut lanes = self.lock();
         // Control frames have a budget of their own, or a client that floods us would starve its deliveries.
@@ -359,23 +391,35 @@ impl Outbound {
         for _ in 0..TURN_FRAMES {
             if lanes.finished
                 || sink.position() - start >= TURN_OCTETS
-                || !lanes.deliver(sink, marks, unix_ms, &mut drained)
+                || !lanes.deliver(sink, marks, now.unix_ms, &mut drained)
             {
                 break;
             }
         }
         drained.more = !lanes.control.is_empty() || (!lanes.finished && !lanes.turn.is_empty());
+        let called = lanes.uncrowd(&self.limits, now.mono);
+        drop(lanes);
+        for publisher in called {
+            publisher.nudge();
+        }
         drained
     }
 
     /// Takes the next delivery as a value, for a subscriber without a socket.
-    pub fn take(&self, unix_ms: u64) -> Option<(LaneId, Delivery)> {
+    pub fn take(&self, now: Now) -> Option<(LaneId, Delivery)> {
         let mut lanes = self.lock();
-        loop {
-            let (id, delivery) = lanes.next()?;
-            if !delivery.message.is_expired(unix_ms) || delivery.tag != 0 {
-                return Some((id, delivery));
-            }
+        let mut taken = lanes.next();
+        while taken
+            .as_ref()
+            .is_some_and(|(_, d)| d.tag == 0 && d.message.is_expired(now.unix_ms))
+        {
+            taken = lanes.next();
         }
+        let called = lanes.uncrowd(&self.limits, now.mono);
+        drop(lanes);
+        for publisher in called {
+            publisher.nudge();
+        }
+        taken
     }
 }

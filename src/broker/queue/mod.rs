@@ -16,7 +16,7 @@ use state::{Consumer, State};
 
 use super::journal::{Journal, Record};
 use super::message::Message;
-use super::outbound::{Delivery, LaneId, Offered, Outbound, SlowConsumer};
+use super::outbound::{Delivery, LaneId, Offer, Offered, Outbound, SlowConsumer};
 use super::settings::{Prefetch, QueuePolicy, TopicPolicy, WhenFull};
 use super::stats::Counters;
 use super::subscription::{AckMode, Target};
@@ -205,38 +205,54 @@ impl Queue {
         Pushed::Done(self.effects(&mut state, Vec::new(), now))
     }
 
-    /// Adds a topic's message to the backlog of a subscription; false if it had to be left out.
-    pub fn keep(
-        &self,
-        message: &Arc<Message>,
-        target: &Target,
-        policy: &TopicPolicy,
-        counters: &Counters,
-        now: Now,
-    ) -> bool {
-        let size = message.size();
+    /// Adds a topic's message to the backlog of a subscription.
+    pub fn keep(&self, target: &Target, offer: &Offer<'_>, counters: &Counters, now: Now) -> Offered {
+        let size = offer.message.size();
         let mut state = self.lock();
         if state.retired {
-            return false;
+            return Offered::Gone;
         }
         while self.room(&state, 1, size).is_err() {
-            if *policy == TopicPolicy::Disconnect {
+            if *offer.policy == TopicPolicy::Disconnect {
                 let slow = SlowConsumer {
                     messages: state.messages,
                     bytes: state.octets,
                 };
                 target.outbound.fail(slow);
-                return false;
+                return Offered::Gone;
             }
             counters.skipped.one();
             let Some(oldest) = state.ready.pop_least() else {
-                return false;
+                return Offered::Gone;
             };
             self.uncount(&mut state, &oldest);
         }
-        self.append(&mut state, message, None);
+        self.append(&mut state, offer.message, None);
         self.dispatch(&mut state, counters, now);
-        true
+        match offer.publisher {
+            Some(publisher) if *offer.policy == TopicPolicy::Disconnect => {
+                self.crowd(&mut state, target, publisher, now)
+            }
+            _ => Offered::Taken,
+        }
+    }
+
+    /// Whether a publisher should wait for a consumer that acknowledges, but not as fast as messages come; see
+    /// [`Outbound::publish`]. It goes on with the next acknowledgement.
+    fn crowd(&self, state: &mut State, target: &Target, publisher: &Arc<Outbound>, now: Now) -> Offered {
+        let held = state.consumers.values().map(|consumer| consumer.ledger.used());
+        let (unsettled, octets) = held.fold((0, 0), |(m, o), (messages, octets)| (m + messages, o + octets));
+        let (waiting, octets) = (state.messages - unsettled, state.octets - octets);
+        if waiting * 4 <= self.policy.messages && octets * 4 <= self.policy.bytes {
+            state.crowded_since = None;
+            return Offered::Taken;
+        }
+        let until = *state.crowded_since.get_or_insert(now.mono) + target.outbound.patience_ms();
+        if now.mono >= until {
+            return Offered::Taken;
+        }
+        state.wait(publisher);
+        Offered::Crowded(until)
     }
 
     /// Promises room for a COMMIT. Undone by [`Queue::unreserve`], used up by [`Queue::push_reserved`].
@@ -489,8 +505,8 @@ impl Queue {
                 tag: consumer.ledger.next_tag(),
                 attempts: entry.attempts,
             };
-            match consumer.outbound.offer(consumer.lane, delivery) {
-                Offered::Taken | Offered::Displaced(_) => {
+            match consumer.outbound.offer(consumer.lane, delivery, now.mono) {
+                Offered::Taken | Offered::Crowded(_) | Offered::Displaced(_) => {
                     consumer.ledger.add(entry);
                     state.available.rotate_left(1);
                 }

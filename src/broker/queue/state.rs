@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) next_seq: u64,
     /// Senders to be called when there is room.
     pub(super) waiting: VecDeque<Arc<Outbound>>,
+    /// Since when a topic's backlog holds more than its consumer acknowledges, in `Now::mono`.
+    pub(super) crowded_since: Option<u64>,
     /// Since when it is empty and without consumers, in `Now::mono`.
     pub(super) idle_since: Option<u64>,
     pub(super) idle_announced: bool,

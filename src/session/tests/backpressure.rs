@@ -1,7 +1,7 @@
 //! Full queues: who waits, what still counts, and for how long.
 
-use super::{body, header, Step, World};
-use crate::broker::settings::{QueuePolicy, WhenFull};
+use super::{body, header, Client, Step, World};
+use crate::broker::settings::{OutboundLimits, QueuePolicy, WhenFull};
 use crate::broker::Settings;
 
 fn full_at(messages: usize, full: WhenFull) -> Settings {
@@ -188,4 +188,99 @@ fn a_flood_of_receipts_does_not_starve_deliveries() {
         .filter(|(_, frame)| frame.starts_with("MESSAGE"))
         .count();
     assert_eq!(messages, 64);
+}
+
+fn topic_budget(messages: usize) -> Settings {
+    Settings {
+        outbound: OutboundLimits {
+            messages,
+            ..OutboundLimits::default()
+        },
+        ..Settings::default()
+    }
+}
+
+fn burst(world: &World, publisher: &mut Client, from: usize) -> usize {
+    let mut sent = from;
+    while publisher.session.accepts_input() && sent < from + 100 {
+        publisher.send(world, &format!("SEND\ndestination:/topic/t\n\n{sent}"));
+        sent += 1;
+    }
+    sent
+}
+
+#[test]
+fn a_burst_waits_for_a_subscriber_who_reads_instead_of_cutting_it() {
+    let mut world = World::new(topic_budget(40));
+    let (mut reader, mut publisher) = (world.client(), world.client());
+    reader.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/t\n\n");
+    let mut seen = Vec::new();
+    let mut sent = 0;
+    while sent < 1_000 {
+        sent = burst(&world, &mut publisher, sent);
+        world.pass(1);
+        seen.extend(reader.bodies(&world));
+        assert_eq!(publisher.session.wake(world.now), Step::Done);
+    }
+    seen.extend(reader.bodies(&world));
+    let expected: Vec<_> = (0..sent).map(|n| n.to_string()).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(world.broker.counters().slow_consumers.get(), 0);
+}
+
+#[test]
+fn a_publisher_waits_once_and_not_for_a_reader_who_takes_nothing() {
+    let mut world = World::new(topic_budget(40));
+    let (mut stuck, mut publisher) = (world.client(), world.client());
+    stuck.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/t\n\n");
+    let sent = burst(&world, &mut publisher, 0);
+    assert!(sent < 40, "{sent}: it waits before the budget is used up");
+    let due = publisher.session.deadline().expect("a deadline");
+    world.pass(due - world.now.mono);
+    publisher.session.advance(world.now);
+    burst(&world, &mut publisher, sent);
+    assert_eq!(
+        world.broker.counters().slow_consumers.get(),
+        0,
+        "told when its session wakes"
+    );
+    assert!(matches!(stuck.session.wake(world.now), Step::Close(_)));
+    assert!(publisher.session.accepts_input(), "the second time it did not wait");
+}
+
+#[test]
+fn a_reader_who_has_taken_nothing_for_long_makes_nobody_wait() {
+    let mut world = World::new(topic_budget(40));
+    let (mut stuck, mut publisher) = (world.client(), world.client());
+    stuck.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/t\n\n");
+    publisher.send(&world, "SEND\ndestination:/topic/t\n\nfirst");
+    world.pass(500);
+    assert_eq!(burst(&world, &mut publisher, 0), 100);
+    assert!(matches!(stuck.session.wake(world.now), Step::Close(_)));
+}
+
+#[test]
+fn a_burst_waits_for_a_consumer_who_acknowledges_too() {
+    let mut world = World::new(topic_budget(40));
+    let (mut consumer, mut publisher) = (world.client(), world.client());
+    consumer.send(
+        &world,
+        "SUBSCRIBE\nid:0\ndestination:/topic/t\nack:client\nprefetch-count:5\n\n",
+    );
+    let (mut seen, mut sent) = (Vec::new(), 0);
+    while seen.len() < 300 {
+        if sent < 300 {
+            sent = burst(&world, &mut publisher, sent);
+        }
+        world.pass(1);
+        for frame in consumer.take(&world) {
+            seen.push(body(&frame));
+            let id = header(&frame, "ack").expect("an id").to_owned();
+            consumer.send(&world, &format!("ACK\nid:{id}\n\n"));
+        }
+        publisher.session.wake(world.now);
+    }
+    let expected: Vec<_> = (0..seen.len()).map(|n| n.to_string()).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(world.broker.counters().slow_consumers.get(), 0);
 }

@@ -8,6 +8,7 @@ fn small(topic: TopicPolicy) -> Settings {
     Settings {
         outbound: OutboundLimits {
             messages: 3,
+            patience_ms: 0,
             ..OutboundLimits::default()
         },
         topic,
