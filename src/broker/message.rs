@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use memchr::{memchr, memchr3};
+
 use crate::stomp::encode::{decimal, header};
 use crate::stomp::headers::unescape;
 use crate::stomp::{Headers, Version};
@@ -320,17 +322,27 @@ impl Message {
 }
 
 fn needs_escape(text: &str) -> bool {
-    text.bytes().any(|octet| matches!(octet, b'\\' | b':' | b'\r' | b'\n'))
+    let octets = text.as_bytes();
+    memchr3(b'\\', b':', b'\r', octets).is_some() || memchr(b'\n', octets).is_some()
 }
+
+/// Octets of a token in a MIME type: printable ASCII but for separators.
+const TOKEN: [bool; 128] = {
+    let mut table = [false; 128];
+    let mut octet = b'!';
+    while octet <= b'~' {
+        table[octet as usize] = !matches!(
+            octet,
+            b'(' | b')' | b'<' | b'>' | b'@' | b',' | b';' | b':' | b'\\' | b'"' | b'/' | b'[' | b']' | b'?' | b'='
+        );
+        octet += 1;
+    }
+    table
+};
 
 /// `type/subtype`, both tokens, with or without parameters: what Spring's decoder takes.
 fn is_mime_type(value: &str) -> bool {
-    let token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
-    };
+    let token = |text: &str| !text.is_empty() && text.bytes().all(|octet| TOKEN.get(usize::from(octet)) == Some(&true));
     let (full, parameters) = match value.split_once(';') {
         Some((full, parameters)) => (full, Some(parameters)),
         None => (value, None),
