@@ -144,8 +144,9 @@ fn a_run_by_time_counts_what_came_in_it() {
 #[test]
 fn what_a_broker_loses_is_told_and_fails_the_run() {
     let mut settings = Settings::default();
-    // Whoever has more than one message to read is cut off.
+    // Whoever has more than one message to read is cut off, and nobody waits for them.
     settings.broker.outbound.messages = 1;
+    settings.broker.outbound.patience_ms = 0;
     let broker = Broker::with(settings);
     let url = broker.websocket();
     let line = [
