@@ -213,10 +213,8 @@ impl Connected {
         while let Some(next) = deferred.pop_front() {
             let frame = next.frame();
             let receipt = frame.headers.get("receipt");
-            self.execute(&frame, receipt.as_deref(), now).map_err(|fault| Fault {
-                receipt: fault.receipt.or(receipt.map(|r| r.into_owned())),
-                ..fault
-            })?;
+            self.execute(&frame, receipt.as_deref(), now)
+                .map_err(|fault| fault.of(&frame))?;
             if self.leaving == Some(DISCONNECTED) {
                 return Ok(());
             }

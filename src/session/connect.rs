@@ -22,10 +22,7 @@ impl Session {
                 "{} came before CONNECT; the first frame must be CONNECT or STOMP.",
                 frame.command
             );
-            return Err(Fault {
-                receipt: frame.headers.get("receipt").map(Cow::into_owned),
-                ..Fault::new(fault::NOT_CONNECTED, detail)
-            });
+            return Err(Fault::new(fault::NOT_CONNECTED, detail));
         }
         let version = negotiate(frame)?;
         let broker = self.host(frame, version)?;

@@ -1,8 +1,10 @@
 //! Every way a client can be wrong, in one table, and the ERROR frame that says so.
 
+use std::borrow::Cow;
+
 use crate::broker::queue::Full;
 use crate::broker::{Limit, Refused};
-use crate::stomp::{encode, Command, DecodeError, DecodeErrorKind, Version};
+use crate::stomp::{encode, Command, DecodeError, DecodeErrorKind, Frame, Version};
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,9 @@ faults! {
     NOT_STORED = ("not-stored", "Message not stored", 1011);
 }
 
+/// Octets of a client's value that an ERROR repeats in a header.
+const SHOWN: usize = 1_024;
+
 /// One fault of a client: a line of the table and what was wrong this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -121,6 +126,23 @@ impl Fault {
     /// With a header that says what it is about.
     pub fn about(mut self, name: &'static str, value: impl Into<String>) -> Fault {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With what the frame at fault tells of itself, where the fault does not say it already: clients look for the
+    /// subscription or SEND that failed.
+    pub fn of(mut self, frame: &Frame<'_>) -> Fault {
+        let id = match frame.command {
+            Command::Subscribe | Command::Unsubscribe => frame.headers.get("id"),
+            _ => None,
+        };
+        for (name, value) in [("subscription", id), ("destination", frame.headers.get("destination"))] {
+            let told = self.headers.iter().any(|(known, _)| *known == name);
+            if let Some(value) = value.filter(|value| !told && value.len() <= SHOWN) {
+                self.headers.push((name, value.into_owned()));
+            }
+        }
+        self.receipt = self.receipt.or(frame.headers.get("receipt").map(Cow::into_owned));
         self
     }
 

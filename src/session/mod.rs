@@ -198,10 +198,9 @@ impl Session {
         };
         match done {
             Ok(()) => self.settled(),
-            Err(fault) => self.fail(Fault {
-                receipt: fault.receipt.or(receipt.map(|r| r.into_owned())),
-                ..fault
-            }),
+            // The CONNECT of a session is given no receipt; a second one is a frame like others.
+            Err(fault) if frame.command.is_connect() && matches!(self.state, State::Connecting) => self.fail(fault),
+            Err(fault) => self.fail(fault.of(&frame)),
         }
     }
 

@@ -12,7 +12,10 @@ use crate::stomp::{Command, Frame, Headers};
 
 /// Whether a header asks for something that is not served.
 fn is_unsupported(name: &str) -> bool {
-    matches!(name, "x-delay" | "JMSXGroupID" | "transformation") || name.starts_with("AMQ_SCHEDULED_")
+    matches!(
+        name,
+        "x-delay" | "JMSXGroupID" | "transformation" | "ActiveMQ.Retain" | "retain" | "_AMQ_LVQ_NAME"
+    ) || name.starts_with("AMQ_SCHEDULED_")
 }
 
 /// What a SEND's headers ask for, found in one pass.
@@ -283,8 +286,7 @@ impl Connected {
                 (fault::UNSUPPORTED, format!("The header \"destination\" is \"{name}\"; {what} are not supported yet."))
             }
         };
-        let shown = if name.len() > limit { "" } else { name };
-        Fault::new(kind, detail).about("destination", shown)
+        Fault::new(kind, detail)
     }
 }
 

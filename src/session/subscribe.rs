@@ -13,7 +13,7 @@ use crate::stomp::headers::escape_into;
 use crate::stomp::{Command, Frame, Headers, Version};
 
 /// Headers that ask for something that is not served, whatever their value.
-const UNSUPPORTED: [&str; 11] = [
+const UNSUPPORTED: [&str; 13] = [
     "selector",
     "activemq.subscriptionName",
     "activemq.subcriptionName",
@@ -25,10 +25,17 @@ const UNSUPPORTED: [&str; 11] = [
     "x-priority",
     "activemq.priority",
     "transformation",
+    "include-seq",
+    "from-seq",
 ];
 
 /// Headers that ask for something that is not served when they are `true`.
-const UNSUPPORTED_IF_TRUE: [&str; 4] = ["browser", "activemq.exclusive", "activemq.retroactive", "include-seq"];
+const UNSUPPORTED_IF_TRUE: [&str; 4] = [
+    "browser",
+    "activemq.exclusive",
+    "activemq.retroactive",
+    "x-single-active-consumer",
+];
 
 /// Queues of a session from which on it looks whether they still exist.
 const OWNED_MIN: usize = 64;
@@ -39,14 +46,10 @@ impl Connected {
         let name = headers
             .get("destination")
             .ok_or_else(|| Fault::missing(Command::Subscribe, "destination"))?;
-        let id = self.subscription_id(headers, &name)?;
-        let about = |fault: Fault| fault.about("subscription", id.clone().unwrap_or_default());
-        let selection = self
-            .names()
-            .selection(&name)
-            .map_err(|why| about(self.unnamed(&name, why)))?;
+        let id = self.subscription_id(headers)?;
+        let selection = self.names().selection(&name).map_err(|why| self.unnamed(&name, why))?;
         let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);
-        check_supported(headers, queue).map_err(|fault| about(fault).about("destination", name.clone()))?;
+        check_supported(headers, queue)?;
         let exclusive = match &selection {
             Selection::One(one) if one.reply => {
                 let mine = self.owns(&one.name);
@@ -54,7 +57,7 @@ impl Connected {
                     let detail = format!(
                         "\"{name}\" is the reply address of another session; only its owner may subscribe to it."
                     );
-                    return Err(about(Fault::new(fault::NOT_OWNER, detail)).about("destination", name));
+                    return Err(Fault::new(fault::NOT_OWNER, detail));
                 }
                 true
             }
@@ -79,8 +82,7 @@ impl Connected {
             selection,
         };
         let key = id.clone().unwrap_or_else(|| nameless(&name));
-        self.add_subscription(key, ask, now)
-            .map_err(|fault| about(fault).about("destination", name))?;
+        self.add_subscription(key, ask, now)?;
         self.receipt(receipt, None);
         Ok(())
     }
@@ -95,7 +97,7 @@ impl Connected {
             self.end_subscription(serial, now);
         } else if !self.used.0.contains(&id) {
             let detail = format!("UNSUBSCRIBE names the id \"{id}\", which no subscription of this connection has.");
-            return Err(Fault::new(fault::UNKNOWN_SUBSCRIPTION, detail).about("subscription", id));
+            return Err(Fault::new(fault::UNKNOWN_SUBSCRIPTION, detail));
         }
         self.receipt(receipt, None);
         Ok(())
@@ -224,11 +226,11 @@ impl Connected {
         }
     }
 
-    fn subscription_id(&self, headers: &Headers<'_>, name: &str) -> Result<Option<String>, Fault> {
+    fn subscription_id(&self, headers: &Headers<'_>) -> Result<Option<String>, Fault> {
         match headers.get("id") {
             Some(id) => Ok(Some(id.into_owned())),
             None if self.version == Version::V1_0 => Ok(None),
-            None => Err(Fault::missing(Command::Subscribe, "id").about("destination", name)),
+            None => Err(Fault::missing(Command::Subscribe, "id")),
         }
     }
 
