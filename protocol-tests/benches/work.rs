@@ -205,7 +205,6 @@ fn draft<'a>(headers: &'a Headers<'static>, body: &'a [u8]) -> Draft<'a, 'static
         destination: "/topic/price.HOOF",
         headers,
         reply_to: None,
-        added: &[],
         body,
         version: Version::V1_2,
         properties: Properties::default(),

@@ -99,8 +99,6 @@ pub struct Draft<'a, 'h> {
     pub headers: &'a Headers<'h>,
     /// Replaces the value of `reply-to`.
     pub reply_to: Option<&'a str>,
-    /// Further headers, from us.
-    pub added: &'a [(&'a str, &'a str)],
     /// The octets of the body.
     pub body: &'a [u8],
     /// The sender's version: how `headers` are escaped.
@@ -145,17 +143,11 @@ impl Message {
                 header(&mut tail, &name, &value, version);
             }
         }
-        for (name, value) in draft.added {
-            header(&mut tail, name, value, version);
-        }
-        tail.extend_from_slice(b"content-length:");
-        decimal(&mut tail, draft.body.len() as u64);
-        tail.extend_from_slice(b"\n\n");
-        let body_at = tail.len();
-        let plain = raw && !needs_escape(draft.destination) && draft.reply_to.is_none() && draft.added.is_empty();
+        let body_at = end_head(&mut tail, draft.body);
+        let plain = raw && !needs_escape(draft.destination) && draft.reply_to.is_none();
         tail.extend_from_slice(draft.body);
         tail.push(0);
-        let message = Message {
+        Message {
             number,
             publisher: draft.publisher,
             properties: draft.properties,
@@ -167,9 +159,13 @@ impl Message {
             typed,
             variants: OnceLock::new(),
             gauge: Arc::clone(gauge),
-        };
-        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
-        message
+        }
+        .counted()
+    }
+
+    fn counted(self) -> Message {
+        self.gauge.0.fetch_add(self.size(), Ordering::Relaxed);
+        self
     }
 
     /// Unique in this broker, rising in the order in which messages were accepted.
@@ -260,8 +256,8 @@ impl Message {
     }
 
     /// A copy that expires at `end`, in milliseconds since 1970.
-    pub fn expiring(&self, end: u64, gauge: &Arc<Gauge>) -> Message {
-        let message = Message {
+    pub fn expiring(&self, end: u64) -> Message {
+        Message {
             number: self.number,
             publisher: self.publisher,
             properties: Properties {
@@ -275,14 +271,13 @@ impl Message {
             utf8: self.utf8,
             typed: self.typed,
             variants: OnceLock::new(),
-            gauge: Arc::clone(gauge),
-        };
-        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
-        message
+            gauge: Arc::clone(&self.gauge),
+        }
+        .counted()
     }
 
     /// A copy for another destination, with `added` headers in place of those of the same names.
-    pub fn forwarded(&self, number: u64, destination: &str, added: &[(&str, &str)], gauge: &Arc<Gauge>) -> Message {
+    pub fn forwarded(&self, number: u64, destination: &str, added: &[(&str, &str)]) -> Message {
         let version = self.version;
         let mut tail = Vec::with_capacity(self.tail.len() + 128);
         header(&mut tail, "destination", destination, version);
@@ -295,12 +290,9 @@ impl Message {
         for (name, value) in added {
             header(&mut tail, name, value, version);
         }
-        tail.extend_from_slice(b"content-length:");
-        decimal(&mut tail, self.body().len() as u64);
-        tail.extend_from_slice(b"\n\n");
-        let body_at = tail.len();
+        let body_at = end_head(&mut tail, self.body());
         tail.extend_from_slice(self.tail.get(self.body_at..).unwrap_or_default());
-        let message = Message {
+        Message {
             number,
             publisher: self.publisher,
             properties: Properties {
@@ -314,11 +306,18 @@ impl Message {
             utf8: self.utf8,
             typed: self.typed,
             variants: OnceLock::new(),
-            gauge: Arc::clone(gauge),
-        };
-        gauge.0.fetch_add(message.size(), Ordering::Relaxed);
-        message
+            gauge: Arc::clone(&self.gauge),
+        }
+        .counted()
     }
+}
+
+/// Appends the last header and the blank line; where the body begins.
+fn end_head(tail: &mut Vec<u8>, body: &[u8]) -> usize {
+    tail.extend_from_slice(b"content-length:");
+    decimal(tail, body.len() as u64);
+    tail.extend_from_slice(b"\n\n");
+    tail.len()
 }
 
 fn needs_escape(text: &str) -> bool {
@@ -377,7 +376,6 @@ mod tests {
             destination,
             headers: &headers,
             reply_to: None,
-            added: &[],
             body,
             version,
             properties: Properties::default(),
@@ -465,7 +463,6 @@ mod tests {
             destination: "/queue/q",
             headers: &headers,
             reply_to: None,
-            added: &[],
             body: &[0xff; 100],
             version: Version::V1_2,
             properties: Properties::default(),
@@ -474,7 +471,7 @@ mod tests {
         let message = Message::new(1, draft, &gauge);
         assert!(!message.is_utf8());
         assert_eq!(gauge.octets(), message.size());
-        let copy = message.forwarded(2, "/queue/DLQ.q", &[("original-destination", "/queue/q")], &gauge);
+        let copy = message.forwarded(2, "/queue/DLQ.q", &[("original-destination", "/queue/q")]);
         assert_eq!(copy.body(), message.body());
         assert_eq!(copy.header("original-destination").as_deref(), Some("/queue/q"));
         drop(message);

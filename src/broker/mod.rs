@@ -265,7 +265,7 @@ impl Broker {
                 ("delivery-count", attempts.as_str()),
             ];
             let number = self.next_message.fetch_add(1, Ordering::Relaxed);
-            let copy = Arc::new(entry.message.forwarded(number, &target, &added, &self.gauge));
+            let copy = Arc::new(entry.message.forwarded(number, &target, &added));
             match self.push_dead(&target, &copy, batch, now) {
                 true => self.counters.dead_lettered.one(),
                 false => self.counters.dropped_dead.one(),

@@ -252,7 +252,7 @@ impl Broker {
         if message.properties().expires.is_some_and(|at| at <= end) {
             return Arc::clone(message);
         }
-        Arc::new(message.expiring(end, &self.gauge))
+        Arc::new(message.expiring(end))
     }
 
     fn full(&self, queue: &Queue, full: Full) -> Sent {

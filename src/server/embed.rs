@@ -55,7 +55,6 @@ impl Server {
             destination,
             headers: &headers,
             reply_to: None,
-            added: &[],
             body: body.as_ref(),
             version: Version::V1_2,
             properties: Properties {

@@ -118,7 +118,6 @@ impl Connected {
             destination: name,
             headers: &frame.headers,
             reply_to: address.as_deref(),
-            added: &[],
             body: frame.body,
             version: self.version,
             properties: asked.properties,

@@ -527,7 +527,6 @@ fn twin(frame: &Frame, version: u8, reply_to: Option<&str>) -> hoofbeat::broker:
         destination: frame.get("destination").unwrap_or_default(),
         headers: &headers,
         reply_to,
-        added: &[],
         body: frame.body.as_bytes(),
         version: [Version::V1_0, Version::V1_1, Version::V1_2][usize::from(version)],
         properties: Properties::default(),

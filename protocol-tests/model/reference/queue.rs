@@ -1,10 +1,8 @@
 //! Queues: each message in exactly one place, ready or held by one consumer.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hoofbeat::broker::settings::WhenFull;
-use hoofbeat::broker::Gauge;
 
 use super::*;
 
@@ -243,10 +241,7 @@ impl Reference {
             carried.retain(|(n, _)| added.iter().all(|(a, _)| a != n));
             carried.extend(added.each_ref().map(|(n, v)| ((*n).to_owned(), v.clone())));
             let headers = added.each_ref().map(|(n, v)| (*n, v.as_str()));
-            let twin = entry
-                .message
-                .twin
-                .forwarded(0, &target, &headers, &Arc::new(Gauge::default()));
+            let twin = entry.message.twin.forwarded(0, &target, &headers);
             let copy = Message {
                 publisher: entry.message.publisher,
                 destination: target.clone(),
