@@ -46,6 +46,7 @@ const CHANGES: &[(&str, Change)] = &[
     ("H81", |settings| settings.session.unescape_connect = true),
     ("H82", prefixes),
     ("H82b", prefixes),
+    ("H84", |settings| settings.session.frame_ms = 500),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());
     }),

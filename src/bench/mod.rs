@@ -5,11 +5,11 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | options | [`arguments`] |
-//! | one client: octets, WebSocket, CONNECT | [`connection`], [`websocket`], [`target`] |
-//! | what is sent, and what must come back | [`stamp`], [`check`], [`flow`] |
-//! | the scenarios | [`plan`], [`publish`], [`subscribe`], [`neighbours`], [`visits`], [`work`] |
-//! | what is told | [`figures`], [`report`], [`progress`], [`process`] |
+//! | options | `arguments` |
+//! | one client: octets, WebSocket, CONNECT | `connection`, `websocket`, `target` |
+//! | what is sent, and what must come back | `stamp`, `check`, `flow` |
+//! | the scenarios | `plan`, `publish`, `subscribe`, `neighbours`, `visits`, `work` |
+//! | what is told | `figures`, `report`, `progress`, `process` |
 
 mod arguments;
 mod check;

@@ -27,7 +27,7 @@ fn is_withheld(name: &str) -> bool {
     )
 }
 
-/// Octets of all messages that are alive, whoever holds them. One for all virtual hosts: memory is one.
+/// Octets of all messages that are alive, whoever holds them, and of those that have come in part. One for all virtual hosts: memory is one.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicUsize);
 
@@ -35,6 +35,12 @@ impl Gauge {
     /// Octets held now.
     pub fn octets(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts what else is held: there were `before` octets, and are `after` now.
+    pub fn change(&self, before: usize, after: usize) {
+        self.0.fetch_add(after, Ordering::Relaxed);
+        self.0.fetch_sub(before, Ordering::Relaxed);
     }
 }
 

@@ -161,6 +161,13 @@ impl Broker {
         self.transactions.fetch_sub(ended, Ordering::Relaxed);
     }
 
+    /// Counts the octets of unfinished frames: there were `before`, and are `after` now.
+    pub fn count_unfinished(&self, before: usize, after: usize) {
+        if before != after {
+            self.gauge.change(before, after);
+        }
+    }
+
     /// The part of a session's temporary names that others cannot guess, from its secret id.
     pub fn token(&self, session_id: u128) -> String {
         let mix = |mut x: u64| {

@@ -165,6 +165,12 @@ pub(super) static OPTIONS: &[Opt] = &[
     ),
     server(
         "session",
+        "frame_timeout",
+        duration(1..=DAY, |c| &mut c.settings.session.frame_ms),
+        "Time from the first octet of a frame to its last; then ERROR frame-timeout.",
+    ),
+    server(
+        "session",
         "heart_beat",
         Kind::HeartBeat(|c| {
             let session = &mut c.settings.session;

@@ -215,6 +215,8 @@ impl<T: Transport> Connection<T> {
         };
         let used = input.len() - rest.len();
         self.transport.consume(used);
+        self.decoder.release();
+        self.parts.session.holds(self.decoder.held(), now);
         if let Some((version, limits, strict)) = self.parts.session.agreed() {
             self.decoder.agree(version, limits, strict);
         }

@@ -74,6 +74,8 @@ impl Session {
             replaying: false,
             marks: VecDeque::new(),
             paused: None,
+            unfinished: 0,
+            unfinished_since: None,
             leaving: None,
         }));
         Ok(())

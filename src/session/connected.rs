@@ -86,7 +86,8 @@ impl Connected {
             .map(|t| t.since + self.settings.transaction_ms)
             .min();
         let blocked = self.blocked.as_ref().map(|blocked| blocked.due(&self.settings));
-        [self.liveness.due(), transactions, blocked, self.paused]
+        let frame = self.unfinished_since.map(|since| since + self.settings.frame_ms);
+        [self.liveness.due(), transactions, blocked, self.paused, frame]
             .into_iter()
             .flatten()
             .min()
@@ -117,6 +118,12 @@ impl Connected {
             let (age, limit) = (now.mono - transaction.since, self.settings.transaction_ms);
             let detail = format!("The transaction \"{id}\" has been open for {age} ms; the limit is {limit} ms (limits.transaction_time).");
             return Err(Fault::new(fault::TRANSACTION_TIMEOUT, detail));
+        }
+        if let Some(since) = self
+            .unfinished_since
+            .filter(|since| since + self.settings.frame_ms <= now.mono)
+        {
+            return Err(self.dribbled(now.mono - since));
         }
         let mut probe = false;
         while let Some(beat) = self.liveness.advance(now.mono) {
@@ -164,6 +171,15 @@ impl Connected {
         }
     }
 
+    fn dribbled(&self, ms: u64) -> Fault {
+        let (octets, limit) = (self.unfinished, self.settings.frame_ms);
+        let detail = format!(
+            "A frame began {ms} ms ago and {octets} octets of it have come, but not its end; the limit is {limit} ms \
+             (session.frame_timeout)."
+        );
+        Fault::new(fault::FRAME_TIMEOUT, detail)
+    }
+
     /// Gives everything back.
     pub(super) fn end(mut self: Box<Self>, now: Now) {
         self.stop_waiting();
@@ -185,6 +201,7 @@ impl Connected {
         for name in std::mem::take(&mut self.owned) {
             self.broker.remove_owned(&name, self.number);
         }
+        self.broker.count_unfinished(self.unfinished, 0);
         self.broker.leave();
     }
 }

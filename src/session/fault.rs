@@ -46,6 +46,8 @@ faults! {
     ALREADY_CONNECTED = ("already-connected", "Already connected", 1002);
     /// No CONNECT in time.
     CONNECT_TIMEOUT = ("connect-timeout", "No CONNECT in time", 1008);
+    /// A frame that was begun and not ended in time.
+    FRAME_TIMEOUT = ("frame-timeout", "Frame not complete in time", 1008);
     /// No common version.
     UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
     /// A virtual host that is not configured, where that is asked for.

@@ -135,6 +135,9 @@ struct Connected {
     marks: VecDeque<Mark>,
     /// A topic's subscriber does not keep up: no frame is taken before this, in `Now::mono`, or before it does.
     paused: Option<u64>,
+    /// Octets of the frame that has come in part, and since when.
+    unfinished: usize,
+    unfinished_since: Option<u64>,
     /// To close when the RECEIPTs that wait have gone out.
     leaving: Option<Close>,
 }
@@ -210,6 +213,19 @@ impl Session {
             State::Closing(_) => Step::Done,
             State::Connecting | State::Connected(_) => self.fail(Fault::from(error)),
         }
+    }
+
+    /// The octets of an unfinished frame that its decoder holds: they count as held until it is finished or given up.
+    pub fn holds(&mut self, octets: usize, now: Now) {
+        let State::Connected(connected) = &mut self.state else {
+            return;
+        };
+        connected.broker.count_unfinished(connected.unfinished, octets);
+        connected.unfinished = octets;
+        connected.unfinished_since = match octets {
+            0 => None,
+            _ => connected.unfinished_since.or(Some(now.mono)),
+        };
     }
 
     /// Goes on with what waited: call it when [`Outbound::poll_work`] said so, before draining.

@@ -11,6 +11,8 @@ pub struct Settings {
     pub connected: Limits,
     /// Milliseconds from the opened connection to a complete CONNECT.
     pub connect_ms: u64,
+    /// Milliseconds from the first octet of a frame to its last.
+    pub frame_ms: u64,
     /// The first number of CONNECTED's `heart-beat`: how often we can send, in milliseconds.
     pub heart_beat_send_ms: u32,
     /// The second: how often we want to hear from the client, in milliseconds.
@@ -55,6 +57,7 @@ impl Default for Settings {
             before_connect: head,
             connected: Limits { frame: 4 << 20, ..head },
             connect_ms: 10_000,
+            frame_ms: 60_000,
             heart_beat_send_ms: 10_000,
             heart_beat_receive_ms: 10_000,
             heart_beat_tolerance_permille: 2_000,

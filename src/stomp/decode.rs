@@ -140,6 +140,14 @@ impl Decoder {
         }
     }
 
+    /// Gives back the memory of the frame that was handed out last. The next call of [`Decoder::decode`] does so too, but a
+    /// client may be silent for long after a large frame.
+    pub fn release(&mut self) {
+        if self.lent {
+            self.forget();
+        }
+    }
+
     /// The next frame of `input`, which is advanced past what was used. `None` means that all of it was used.
     ///
     /// Ends of line between frames are skipped. The frame borrows from `input` or from the decoder and must be gone before the next call.
@@ -150,9 +158,7 @@ impl Decoder {
         if let Some(error) = &self.failed {
             return Err(DecodeError::clone(error));
         }
-        if self.lent {
-            self.forget();
-        }
+        self.release();
         match self.advance(input) {
             Ok(None) => Ok(None),
             Ok(Some(Whole::Received(frame))) => Ok(Some(frame)),

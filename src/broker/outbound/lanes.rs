@@ -34,6 +34,9 @@ pub(super) struct Lanes {
     pub(super) closed: bool,
     /// Since when topics bring more than the owner takes, and who waits for it.
     crowd: Option<Box<Crowd>>,
+    /// Milliseconds that publishers have waited, less a tenth of the time since; as of `owed_at`.
+    owed: u64,
+    owed_at: u64,
     /// When deliveries last left, or began to wait, in `Now::mono`.
     moved: u64,
     waker: Option<Waker>,
@@ -53,6 +56,12 @@ pub(super) struct Lane {
     pub(super) skipped: u64,
     latest: Option<Box<Latest>>,
 }
+
+/// In the long run publishers wait at most one millisecond in this many for a subscriber, or it would set the pace of
+/// all: one who is a little too slow for ever is a slow consumer too.
+const REPAID: u64 = 10;
+/// Beyond that they wait as long as for this many crowds.
+const CROWDS: u64 = 20;
 
 /// Publishers that wait for a subscriber.
 #[derive(Debug)]
@@ -288,7 +297,8 @@ impl Lanes {
             Box::new(Crowd { since: now, waiting })
         });
         let until = crowd.since + limits.patience_ms;
-        if now >= until || now >= moved + limits.patience_ms {
+        let owed = self.owed.saturating_sub((now - self.owed_at.min(now)) / REPAID);
+        if now >= until || now >= moved + limits.patience_ms || owed >= limits.patience_ms * CROWDS {
             return Offered::Taken;
         }
         if !crowd.waiting.last().is_some_and(|last| Arc::ptr_eq(last, publisher)) {
@@ -304,7 +314,13 @@ impl Lanes {
         if self.crowd.is_none() || messages * 8 > limits.messages || octets * 8 > limits.bytes {
             return Vec::new();
         }
-        self.crowd.take().map_or_else(Vec::new, |crowd| crowd.waiting)
+        let Some(crowd) = self.crowd.take() else {
+            return Vec::new();
+        };
+        let repaid = now.saturating_sub(self.owed_at) / REPAID;
+        self.owed = self.owed.saturating_sub(repaid) + now.saturating_sub(crowd.since);
+        self.owed_at = now;
+        crowd.waiting
     }
 
     fn of_topics(&self) -> (usize, usize) {

@@ -36,6 +36,37 @@ async fn a_connection_that_says_no_connect_ends_with_an_error() {
 }
 
 #[tokio::test]
+async fn a_frame_that_is_dribbled_is_gone_by_its_deadline() {
+    let mut settings = settings();
+    settings.session.frame_ms = 200;
+    let server = start(settings).await;
+    let mut client = Stomp::connect(server.tcp_address().unwrap()).await;
+    client.http.write(b"SEND\ndestination:/queue/a\n\n").await;
+    // Always about to finish, and full of life; what it sends into the closed connection gets lost.
+    let (mut reading, mut writing) = client.http.socket.into_split();
+    let dribble = tokio::spawn(async move {
+        while tokio::io::AsyncWriteExt::write_all(&mut writing, b"x").await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
+    let mut said = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut said)
+        .await
+        .unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("\ncode:frame-timeout\n"), "{said}");
+    assert!(said.contains("session.frame_timeout"), "{said}");
+    drop(reading);
+    dribble.await.unwrap();
+    server.shared.roster.all_gone().await;
+    assert_eq!(
+        server.hosts().default.sizes(),
+        Default::default(),
+        "what was held is counted out"
+    );
+}
+
+#[tokio::test]
 async fn frames_are_answered_in_the_kind_of_the_client() {
     let server = start(settings()).await;
     for kind in [TEXT, BINARY] {

@@ -284,3 +284,27 @@ fn a_burst_waits_for_a_consumer_who_acknowledges_too() {
     assert_eq!(seen, expected);
     assert_eq!(world.broker.counters().slow_consumers.get(), 0);
 }
+
+#[test]
+fn a_reader_who_is_a_little_too_slow_for_ever_does_not_set_the_pace() {
+    let mut world = World::new(topic_budget(40));
+    let (mut slow, mut publisher) = (world.client(), world.client());
+    slow.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/t\n\n");
+    let (mut sent, mut rounds) = (0, 0);
+    while slow.session.accepts_input() && rounds < 1_000 {
+        sent = burst(&world, &mut publisher, sent);
+        world.pass(100);
+        publisher.session.advance(world.now);
+        if slow.session.wake(world.now) != Step::Done {
+            break;
+        }
+        slow.bodies(&world);
+        publisher.session.wake(world.now);
+        rounds += 1;
+    }
+    assert!(
+        (50..200).contains(&rounds),
+        "{rounds} times 100 ms: about ten seconds and a tenth of the time"
+    );
+    assert_eq!(world.broker.counters().slow_consumers.get(), 1);
+}

@@ -213,3 +213,22 @@ fn row_025_1_0_ignores_the_body_of_subscribe() {
         ]
     );
 }
+
+#[test]
+fn a_large_frame_is_given_back_before_the_next_one_comes() {
+    let mut decoder = Decoder::new(Limits {
+        frame: 2 << 20,
+        ..LIMITS
+    });
+    let frame = [
+        b"SEND\ndestination:/queue/a\n\n".as_slice(),
+        &vec![b'x'; 1 << 20],
+        b"\0",
+    ]
+    .concat();
+    for mut piece in frame.chunks(4_096) {
+        let _ = decoder.decode(&mut piece).unwrap();
+    }
+    decoder.release();
+    assert!(decoder.held.capacity() <= KEPT, "{}", decoder.held.capacity());
+}
