@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, Instant, Sleep};
 
 use crate::broker::Now;
 use crate::session::{Close, Session, Step};
-use crate::stomp::{Decoder, Limits};
+use crate::stomp::{DecodeError, DecodeErrorKind, Decoder, Limits};
 
 use super::clock::Clock;
 use super::roster::{Seat, Stage};
@@ -48,6 +48,7 @@ pub(super) struct Parts {
 pub(super) struct Connection<T> {
     transport: T,
     decoder: Decoder,
+    limits: Limits,
     parts: Parts,
     phase: Phase,
     /// When the socket must have taken something, if it is full.
@@ -99,6 +100,7 @@ impl<T: Transport> Connection<T> {
         Connection {
             transport,
             decoder: Decoder::new(parts.limits),
+            limits: parts.limits,
             parts,
             phase: Phase::Open,
             write_due: None,
@@ -219,6 +221,8 @@ impl<T: Transport> Connection<T> {
         self.parts.session.holds(self.decoder.held(), now);
         if let Some((version, limits, strict)) = self.parts.session.agreed() {
             self.decoder.agree(version, limits, strict);
+            self.transport.agree(limits.frame);
+            self.limits = limits;
         }
         self.obey(step);
         used
@@ -232,6 +236,20 @@ impl<T: Transport> Connection<T> {
                 // What waits stays in the session: after its close frame the client reads nothing but ours.
                 let _ = self.transport.poll_flush(cx);
                 Err(Over("client"))
+            }
+            Ended::TooLong => {
+                let kind = DecodeErrorKind::FrameTooLarge {
+                    limit: self.limits.frame,
+                    announced: None,
+                };
+                let error = DecodeError {
+                    kind,
+                    command: None,
+                    receipt: None,
+                };
+                let step = self.parts.session.malformed(error, now);
+                self.obey(step);
+                Ok(())
             }
             Ended::Faulty(close) => {
                 self.parts.session.end(now);

@@ -15,11 +15,6 @@ use super::websocket::WebSocket;
 /// How long the client has to close after us.
 const LINGER: Duration = Duration::from_secs(2);
 
-const TOO_LONG: Close = Close {
-    code: 1009,
-    reason: "the message is too long",
-};
-
 /// Where and how large messages are echoed.
 #[derive(Clone, Debug)]
 pub(super) struct Echo {
@@ -29,14 +24,14 @@ pub(super) struct Echo {
 }
 
 pub(super) async fn run(mut websocket: WebSocket, message_octets: usize, seat: Seat) {
-    let mut message = Vec::new();
-    poll_fn(|cx| poll(&mut websocket, &mut message, message_octets, &seat, cx)).await;
+    websocket.agree(message_octets);
+    poll_fn(|cx| poll(&mut websocket, &seat, cx)).await;
     let parted = poll_fn(|cx| poll_part(&mut websocket, cx));
     let _ = tokio::time::timeout(LINGER, parted).await;
 }
 
 /// Echoes until the client or a fault of it ends that.
-fn poll(websocket: &mut WebSocket, message: &mut Vec<u8>, limit: usize, seat: &Seat, cx: &mut Context<'_>) -> Poll<()> {
+fn poll(websocket: &mut WebSocket, seat: &Seat, cx: &mut Context<'_>) -> Poll<()> {
     if seat.poll_stage(cx) != Stage::Serving {
         return Poll::Ready(());
     }
@@ -48,25 +43,18 @@ fn poll(websocket: &mut WebSocket, message: &mut Vec<u8>, limit: usize, seat: &S
         }
         match websocket.poll_input(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Input::Octets) => {
-                let piece = websocket.input();
-                let octets = piece.len();
-                message.extend_from_slice(piece);
-                websocket.consume(octets);
-                if message.len() > limit {
-                    websocket.close(&TOO_LONG);
-                    return Poll::Ready(());
-                }
-                if let (kind, true) = websocket.message() {
-                    websocket.append_message(kind, &[message.as_slice()]);
-                    message.clear();
-                }
-            }
+            Poll::Ready(Input::Octets) => websocket.echo(),
             Poll::Ready(Input::Beat) => {}
             Poll::Ready(Input::Ended(ended)) => {
-                if let Ended::Faulty(close) = ended {
-                    websocket.close(&close);
-                }
+                let close = match ended {
+                    Ended::Faulty(close) => close,
+                    Ended::TooLong => Close {
+                        code: 1009,
+                        reason: "the message is too long",
+                    },
+                    Ended::Closed | Ended::HalfClosed | Ended::Broken => return Poll::Ready(()),
+                };
+                websocket.close(&close);
                 return Poll::Ready(());
             }
         }

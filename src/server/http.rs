@@ -131,9 +131,12 @@ async fn part(mut socket: TcpStream, linger_ms: u64) {
 /// Begins what was agreed, in a task of its own: this one holds all that hyper needs.
 fn begin(shared: &Arc<Shared>, socket: TcpStream, early: Bytes, upgrade: Upgrade, seat: Seat) {
     match upgrade {
-        Upgrade::Stomp(agreed) => super::begin(shared, WebSocket::new(socket, &early, agreed), seat),
+        Upgrade::Stomp(agreed) => {
+            let frame = shared.settings.session.before_connect.frame;
+            super::begin(shared, WebSocket::new(socket, &early, agreed, frame), seat);
+        }
         Upgrade::Echo { message_octets } => {
-            let transport = WebSocket::new(socket, &early, Agreed::new(false, false, None));
+            let transport = WebSocket::new(socket, &early, Agreed::new(false, false, None), message_octets);
             tokio::spawn(super::echo::run(transport, message_octets, seat));
         }
     }

@@ -44,10 +44,6 @@ impl Intake {
         self.octets.get(self.used..).unwrap_or_default()
     }
 
-    pub(super) fn rest_mut(&mut self) -> &mut [u8] {
-        self.octets.get_mut(self.used..).unwrap_or_default()
-    }
-
     /// Forgets the first `octets` of the rest.
     pub(super) fn consume(&mut self, octets: usize) {
         self.used += octets;

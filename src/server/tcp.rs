@@ -73,6 +73,9 @@ impl Transport for Tcp {
         self.intake.consume(octets);
     }
 
+    /// The stream knows no frames.
+    fn agree(&mut self, _frame: usize) {}
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.output.poll_flush(&self.socket, cx)
     }

@@ -34,6 +34,8 @@ pub(super) enum Ended {
     HalfClosed,
     /// The connection broke: a reset, or an end without a close frame.
     Broken,
+    /// A WebSocket message longer than the agreed limit was announced.
+    TooLong,
     /// The client broke the rules of the transport itself; close with this.
     Faulty(Close),
 }
@@ -51,6 +53,9 @@ pub(super) trait Transport: FrameSink + Send {
 
     /// Forgets the first `octets` of the input.
     fn consume(&mut self, octets: usize);
+
+    /// From here on a frame may have `frame` octets.
+    fn agree(&mut self, frame: usize);
 
     /// Writes what waits; ready when the socket has taken all of it.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;

@@ -1,32 +1,36 @@
 //! STOMP over WebSocket (RFC 6455).
 //!
-//! Both directions are ours. In: a client's messages are one stream of octets, shown piece by piece where they were received;
-//! no message is ever gathered, so that none needs a limit or memory of its own. Out: one STOMP frame is one message, and
-//! pongs and close replies stand whole and in order among them.
-//!
-//! tungstenite read here first. With its smallest useful buffer an idle session took 9.1 KiB instead of 5.0, a CONNECT sent by
-//! half up to 26 KiB instead of 16, and each connection kept room for the largest message it had ever received. It still
-//! answers the handshake's key, and judges our reader in the tests.
+//! In: tungstenite reads masks, fragments, UTF-8, pings and the close handshake, from what the intake holds and in pieces
+//! that keep it small. A client's messages are one stream of octets, whatever their kind and their cuts. Out: one STOMP
+//! frame is one message, written by us; tungstenite "writes" into the same output, so that its pongs and close replies
+//! stand whole and in order among our frames, and reading goes on while a write waits.
 
-mod frames;
+mod pieces;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
+use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::broker::FrameSink;
 use crate::session::{Close, Link};
 
 use super::intake::Intake;
 use super::transport::{Ended, Input, Output, Transport};
-use frames::{Reader, Seen, CLOSE, FINAL, PING, PONG};
+use pieces::{Pieces, PIECE, READ_BUFFER, TOO_LONG};
 
-pub(super) use frames::Kind;
+/// Once the client is connected, a message may be this much longer than a STOMP frame: ends of line, and a frame just
+/// beyond its limit, whose ERROR then names its receipt.
+const SLACK: usize = 4 << 10;
 
 /// Where Spring's WebSocket client gives up: 8 KiB.
 const SPRING_MESSAGE: usize = 8 << 10;
@@ -53,106 +57,140 @@ impl Agreed {
     }
 }
 
+/// Text or binary: the two kinds of data message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text = 0x1,
+    Binary = 0x2,
+}
+
+const FINAL: u8 = 0x80;
+const PING: u8 = 0x9;
+
 /// A WebSocket connection after its opening handshake.
 #[derive(Debug)]
 pub(super) struct WebSocket {
     socket: TcpStream,
-    intake: Intake,
-    reader: Reader,
-    output: Output,
+    wire: Wire,
+    context: WebSocketContext,
     agreed: Agreed,
-    /// Octets at the front of the intake that are a piece of a message and not consumed.
-    piece: usize,
-    /// The message that the piece belongs to, and whether it ends it.
-    message: (Kind, bool),
+    /// The message at hand, as far as it is not consumed.
+    message: Bytes,
+    /// The kind of the message that came last, until it is echoed.
+    message_kind: Option<Kind>,
     /// The kind in which the client speaks, once it said something.
     kind: Option<Kind>,
-    /// Octets of pongs and close replies appended since the output was last empty.
-    replies: usize,
     /// Our close frame is in the output: nothing may follow it.
     closing: bool,
     /// What the client sends can be read as frames.
     readable: bool,
 }
 
+/// The socket as tungstenite sees it.
+#[derive(Debug)]
+struct Wire {
+    intake: Intake,
+    pieces: Pieces,
+    output: Output,
+    /// Octets of pongs and close replies appended since the output was last empty.
+    replies: usize,
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pieces.read(&mut self.intake, buffer)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.output.append(octets);
+        self.replies += octets.len();
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl WebSocket {
-    /// Speaks WebSocket over `socket`; `early` came behind the request.
-    pub(super) fn new(socket: TcpStream, early: &[u8], agreed: Agreed) -> WebSocket {
+    /// Speaks WebSocket over `socket`; `early` came behind the request. Until [`Transport::agree`], all messages together
+    /// may have `frame` octets.
+    pub(super) fn new(socket: TcpStream, early: &[u8], agreed: Agreed, frame: usize) -> WebSocket {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(None)
+            .max_frame_size(Some(PIECE));
         WebSocket {
             socket,
-            intake: Intake::of(early),
-            reader: Reader::new(),
-            output: Output::default(),
+            wire: Wire {
+                intake: Intake::of(early),
+                pieces: Pieces::new(frame),
+                output: Output::default(),
+                replies: 0,
+            },
+            context: WebSocketContext::new(Role::Server, Some(config)),
             agreed,
-            piece: 0,
-            message: (Kind::Text, false),
+            message: Bytes::new(),
+            message_kind: None,
             kind: None,
-            replies: 0,
             closing: false,
             readable: true,
         }
     }
 
-    /// The kind of the message that [`Transport::input`] shows a piece of, and whether that is its last one.
-    pub(super) fn message(&self) -> (Kind, bool) {
-        self.message
-    }
-
-    /// Reads until something is there.
-    fn poll_seen(&mut self, cx: &mut Context<'_>) -> Poll<Result<Seen, Ended>> {
-        loop {
-            if self.intake.is_empty() {
-                match ready!(self.intake.poll_fill(&mut self.socket, cx)) {
-                    // A client that goes without a close frame may have been cut off.
-                    Ok(0) | Err(_) => return Poll::Ready(Err(Ended::Broken)),
-                    Ok(_) => {}
-                }
-            }
-            match self.reader.read(self.intake.rest_mut()) {
-                Ok((used, Seen::Nothing)) => self.intake.consume(used),
-                Ok((_, Seen::Piece { kind, place, last })) => {
-                    self.piece = place.len();
-                    self.intake.consume(place.start);
-                    return Poll::Ready(Ok(Seen::Piece { kind, place, last }));
-                }
-                Ok((used, seen)) => {
-                    self.intake.consume(used);
-                    return Poll::Ready(Ok(seen));
-                }
-                Err(breach) => {
-                    self.readable = false;
-                    self.intake.clear();
-                    return Poll::Ready(Err(Ended::Faulty(Close {
-                        code: breach.code,
-                        reason: breach.reason,
-                    })));
-                }
+    /// Reads once; the next message of any kind, if all of it has come.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Ended>> {
+        // tungstenite zero-fills its buffer at every read: it is not asked for nothing.
+        if self.wire.intake.is_empty() {
+            match ready!(self.wire.intake.poll_fill(&mut self.socket, cx)) {
+                // A client that goes without a close frame may have been cut off.
+                Ok(0) | Err(_) => return Poll::Ready(Err(Ended::Broken)),
+                Ok(_) => {}
             }
         }
+        Poll::Ready(match self.context.read(&mut self.wire) {
+            Ok(message) => Ok(Some(message)),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => {
+                self.readable = false;
+                self.wire.intake.clear();
+                Err(judge(&error))
+            }
+        })
     }
 
-    /// Remembers in which kind the client speaks: that of CONNECT, and not of the ends of line before it.
-    fn learn(&mut self, kind: Kind) {
-        if self.kind.is_none() && self.input().iter().any(|&octet| octet != b'\n' && octet != b'\r') {
+    /// Keeps a message to be consumed. The kind of the client is that of CONNECT, and not of the ends of line before it.
+    fn take(&mut self, message: Bytes, kind: Kind) {
+        // Even an empty slice would keep tungstenite from using its buffer again.
+        self.message = if message.is_empty() { Bytes::new() } else { message };
+        self.message_kind = Some(kind);
+        if self.kind.is_none() && self.message.iter().any(|&octet| octet != b'\n' && octet != b'\r') {
             self.kind = Some(kind);
         }
     }
 
-    /// Appends a pong or the reply to a close frame: with the payload that the client sent.
-    fn reply(&mut self, opcode: u8) {
-        if !self.closing {
-            let payload = self.reader.control();
-            append_frame(&mut self.output, FINAL | opcode, payload.len(), &[payload]);
-            self.replies += payload.len() + 2;
+    /// Puts tungstenite's reply to a ping or a close frame into the output.
+    fn reply(&mut self) {
+        // Appending cannot fail; after a close frame the outcome is "closed".
+        let _ = self.context.flush(&mut self.wire);
+    }
+
+    /// Sends the message at hand, if there is one, back as it came.
+    pub(super) fn echo(&mut self) {
+        if let Some(kind) = self.message_kind.take() {
+            let message = std::mem::take(&mut self.message);
+            self.append_message(kind, &[&message]);
         }
-        self.closing |= opcode == CLOSE;
     }
 
     /// Appends one message.
-    pub(super) fn append_message(&mut self, kind: Kind, parts: &[&[u8]]) {
+    fn append_message(&mut self, kind: Kind, parts: &[&[u8]]) {
         if !self.closing {
             let octets = parts.iter().map(|part| part.len()).sum();
-            append_frame(&mut self.output, FINAL | kind as u8, octets, parts);
+            append_frame(&mut self.wire.output, FINAL | kind as u8, octets, parts);
         }
     }
 
@@ -190,6 +228,27 @@ fn append_frame(output: &mut Output, first: u8, octets: usize, parts: &[&[u8]]) 
     }
 }
 
+/// How a client broke the rules of WebSocket, in the codes of RFC 6455 section 7.4.1.
+fn judge(error: &Error) -> Ended {
+    let (code, reason) = match error {
+        Error::Io(error) if error.kind() == TOO_LONG => return Ended::TooLong,
+        Error::ConnectionClosed | Error::AlreadyClosed => return Ended::Closed,
+        Error::Io(_) => return Ended::Broken,
+        Error::Utf8(_) => (1007, "a text is not UTF-8"),
+        // Data frames are cut before.
+        Error::Capacity(_) | Error::Protocol(ProtocolError::ControlFrameTooBig) => {
+            (1002, "a control frame is longer than 125 octets")
+        }
+        Error::Protocol(ProtocolError::UnmaskedFrameFromClient) => (1002, "a frame is not masked"),
+        Error::Protocol(ProtocolError::NonZeroReservedBits) => {
+            (1002, "a reserved bit is set, and no extension was agreed")
+        }
+        Error::Protocol(ProtocolError::InvalidOpcode(_)) => (1002, "a reserved opcode"),
+        _ => (1002, "not a WebSocket frame"),
+    };
+    Ended::Faulty(Close { code, reason })
+}
+
 impl FrameSink for WebSocket {
     fn frame(&mut self, parts: &[&[u8]], utf8: bool) {
         let kind = match self.kind {
@@ -206,7 +265,7 @@ impl FrameSink for WebSocket {
     }
 
     fn position(&self) -> u64 {
-        self.output.position()
+        self.wire.output.position()
     }
 }
 
@@ -218,22 +277,28 @@ impl Transport for WebSocket {
     }
 
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        if self.piece > 0 {
+        if !self.message.is_empty() {
             return Poll::Ready(Input::Octets);
         }
-        Poll::Ready(match ready!(self.poll_seen(cx)) {
-            Ok(Seen::Piece { kind, last, .. }) => {
-                self.message = (kind, last);
-                self.learn(kind);
+        Poll::Ready(match ready!(self.poll_message(cx)) {
+            Ok(Some(Message::Text(text))) => {
+                self.take(text.into(), Kind::Text);
                 Input::Octets
             }
-            Ok(Seen::Ping) => {
-                self.reply(PONG);
+            Ok(Some(Message::Binary(octets))) => {
+                self.take(octets, Kind::Binary);
+                Input::Octets
+            }
+            // A long message is on its way; others shall have their turn.
+            Ok(None) => Input::Octets,
+            Ok(Some(Message::Ping(_))) => {
+                self.reply();
                 Input::Beat
             }
-            Ok(Seen::Pong | Seen::Nothing) => Input::Beat,
-            Ok(Seen::Close) => {
-                self.reply(CLOSE);
+            Ok(Some(Message::Pong(_) | Message::Frame(_))) => Input::Beat,
+            Ok(Some(Message::Close(_))) => {
+                self.reply();
+                self.closing = true;
                 Input::Ended(Ended::Closed)
             }
             Err(ended) => Input::Ended(ended),
@@ -241,62 +306,70 @@ impl Transport for WebSocket {
     }
 
     fn input(&self) -> &[u8] {
-        self.intake.rest().get(..self.piece).unwrap_or_default()
+        &self.message
     }
 
     fn consume(&mut self, octets: usize) {
-        self.piece -= octets;
-        self.intake.consume(octets);
+        self.message.advance(octets);
+        if self.message.is_empty() {
+            self.message = Bytes::new();
+        }
+    }
+
+    fn agree(&mut self, frame: usize) {
+        self.wire.pieces.agree(frame.saturating_add(SLACK));
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = self.output.poll_flush(&self.socket, cx);
+        let outcome = self.wire.output.poll_flush(&self.socket, cx);
         if outcome.is_ready() {
-            self.replies = 0;
+            self.wire.replies = 0;
         }
         outcome
     }
 
     fn replies_waiting(&self) -> usize {
-        self.replies
+        self.wire.replies
     }
 
     fn received(&self) -> u64 {
-        self.intake.received()
+        self.wire.intake.received()
     }
 
     fn accepted(&self) -> u64 {
-        self.output.accepted()
+        self.wire.output.accepted()
     }
 
     fn ping(&mut self) {
         if !self.closing {
-            append_frame(&mut self.output, FINAL | PING, 0, &[]);
+            append_frame(&mut self.wire.output, FINAL | PING, 0, &[]);
         }
     }
 
     fn close(&mut self, close: &Close) {
-        if !self.closing {
-            let (code, reason) = (close.code.to_be_bytes(), close.reason.as_bytes());
-            append_frame(&mut self.output, FINAL | CLOSE, 2 + reason.len(), &[&code, reason]);
-            self.closing = true;
-        }
+        let frame = CloseFrame {
+            code: CloseCode::from(close.code),
+            reason: close.reason.into(),
+        };
+        // Appending cannot fail; after the client's own close frame there is nothing to append.
+        let _ = self.context.close(&mut self.wire, Some(frame));
+        self.closing = true;
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.message = Bytes::new();
         while self.readable {
-            let piece = std::mem::take(&mut self.piece);
-            self.intake.consume(piece);
-            match ready!(self.poll_seen(cx)) {
-                Ok(Seen::Close) => {
-                    self.reply(CLOSE);
+            match ready!(self.poll_message(cx)) {
+                Ok(Some(Message::Close(_))) => {
+                    self.reply();
+                    self.closing = true;
                     return Poll::Ready(());
                 }
-                Err(Ended::Broken) => return Poll::Ready(()),
+                Err(Ended::Broken | Ended::Closed) => return Poll::Ready(()),
                 Ok(_) | Err(_) => {}
             }
         }
-        self.intake.poll_drop(&mut self.socket, cx)
+        self.wire.intake.poll_drop(&mut self.socket, cx)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {

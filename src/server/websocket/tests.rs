@@ -1,4 +1,4 @@
-//! Frames however they are cut, against what was meant and against tungstenite.
+//! Frames however they are cut: shown in pieces, tungstenite reads what was meant, and judges as it does without us.
 
 use std::io::{self, Read, Write};
 
@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::frames::{Breach, Kind, Reader, Seen};
+use super::pieces::{Pieces, PIECE, READ_BUFFER, TOO_LONG};
+use crate::server::intake::Intake;
 
 /// A frame of a client. `odd` is for the first two octets: bits that may break the rules.
 #[derive(Clone, Debug)]
@@ -55,74 +56,90 @@ struct Said {
     broken: bool,
 }
 
-/// Reads `octets` in pieces of the lengths in `cuts`, over and over.
-fn read(octets: &[u8], cuts: &[usize]) -> Said {
-    let mut said = Said::default();
-    let mut reader = Reader::new();
-    let mut message = Vec::new();
-    let mut cuts = cuts.iter().cycle();
-    let mut octets = octets.to_vec();
-    let mut rest = octets.as_mut_slice();
-    while !rest.is_empty() {
-        let cut = cuts.next().map_or(rest.len(), |cut| (*cut).clamp(1, rest.len()));
-        let (mut piece, after) = rest.split_at_mut(cut);
-        rest = after;
-        loop {
-            let (used, seen) = match reader.read(piece) {
-                Ok(seen) => seen,
-                Err(Breach { code, reason }) => {
-                    assert!(matches!(code, 1002 | 1007) && !reason.is_empty());
-                    said.broken = true;
-                    return said;
-                }
-            };
-            match seen {
-                Seen::Nothing => {
-                    assert_eq!(used, piece.len());
-                    break;
-                }
-                Seen::Piece { kind, place, last } => {
-                    assert_eq!(place.end, used);
-                    message.extend_from_slice(&piece[place]);
-                    if last {
-                        said.messages.push((kind == Kind::Text, std::mem::take(&mut message)));
-                    }
-                }
-                Seen::Ping => said.pings.push(reader.control().to_vec()),
-                Seen::Pong => {}
-                Seen::Close => {
-                    said.closed = true;
-                    return said;
-                }
-            }
-            piece = &mut piece[used..];
-        }
-    }
-    said
+/// A client's octets as tungstenite gets them.
+trait Wire: Read {
+    /// More octets, if there are any.
+    fn receive(&mut self) -> bool;
 }
 
-/// The same by tungstenite; `None` if it gave up for want of memory.
-fn judge(octets: &[u8]) -> Option<Said> {
-    struct Wire<'a>(&'a [u8]);
-    impl Read for Wire<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            match self.0.read(buffer) {
-                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-                other => other,
-            }
+/// The octets as they are, at once.
+struct Raw<'a>(&'a [u8]);
+
+impl Read for Raw<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            other => other,
         }
     }
-    impl Write for Wire<'_> {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            Ok(octets.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+}
+
+impl Wire for Raw<'_> {
+    fn receive(&mut self) -> bool {
+        false
+    }
+}
+
+/// The octets in the cuts of a network, and in our pieces.
+struct Shown<'a> {
+    rest: &'a [u8],
+    cuts: Box<dyn Iterator<Item = usize> + 'a>,
+    intake: Intake,
+    pieces: Pieces,
+}
+
+impl<'a> Shown<'a> {
+    fn new(octets: &'a [u8], cuts: &'a [usize], limit: usize) -> Shown<'a> {
+        let mut pieces = Pieces::new(0);
+        pieces.agree(limit);
+        Shown {
+            rest: octets,
+            cuts: Box::new(cuts.iter().copied().cycle()),
+            intake: Intake::default(),
+            pieces,
         }
     }
-    let config = WebSocketConfig::default().max_frame_size(Some(1 << 20));
+}
+
+impl Read for Shown<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pieces.read(&mut self.intake, buffer)
+    }
+}
+
+impl Wire for Shown<'_> {
+    fn receive(&mut self) -> bool {
+        assert!(self.intake.is_empty());
+        let cut = self.cuts.next().unwrap_or(usize::MAX).min(self.rest.len());
+        let (piece, rest) = self.rest.split_at(cut);
+        self.rest = rest;
+        self.intake = Intake::of(piece);
+        cut > 0
+    }
+}
+
+/// Forgets what is written.
+struct Silent<W>(W);
+
+impl<W: Read> Read for Silent<W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<W> Write for Silent<W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        Ok(octets.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What tungstenite makes of `wire`; `None` if a message is too long.
+fn listen(wire: impl Wire, config: WebSocketConfig) -> Option<Said> {
     let mut context = WebSocketContext::new(Role::Server, Some(config));
-    let mut wire = Wire(octets);
+    let mut wire = Silent(wire);
     let mut said = Said::default();
     loop {
         match context.read(&mut wire) {
@@ -134,14 +151,33 @@ fn judge(octets: &[u8]) -> Option<Said> {
                 said.closed = true;
                 return Some(said);
             }
+            Err(Error::Io(error)) if error.kind() == TOO_LONG => return None,
+            Err(Error::Io(_)) if wire.0.receive() => {}
             Err(Error::Io(_)) => return Some(said),
-            Err(Error::Capacity(_)) => return None,
             Err(_) => {
                 said.broken = true;
                 return Some(said);
             }
         }
     }
+}
+
+/// Reads as a connection does: `octets` arrive in pieces of the lengths in `cuts`, over and over.
+fn read(octets: &[u8], cuts: &[usize]) -> Said {
+    read_up_to(usize::MAX, octets, cuts).unwrap()
+}
+
+fn read_up_to(limit: usize, octets: &[u8], cuts: &[usize]) -> Option<Said> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_frame_size(Some(PIECE));
+    listen(Shown::new(octets, cuts, limit), config)
+}
+
+/// Reads without us.
+fn judge(octets: &[u8]) -> Said {
+    let config = WebSocketConfig::default().max_frame_size(Some(1 << 20));
+    listen(Raw(octets), config).unwrap()
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -227,7 +263,7 @@ proptest! {
         prop_assert_eq!(said.pings, pings);
     }
 
-    /// Rules are judged as tungstenite does, and the same wherever the octets are cut.
+    /// Rules are judged the same wherever the octets are cut; within a frame that is long, earlier.
     #[test]
     fn breaches_are_those_that_tungstenite_sees(
         frames in prop::collection::vec(frame(), 0..8),
@@ -235,33 +271,88 @@ proptest! {
     ) {
         let octets = octets(&frames);
         let said = read(&octets, &cuts);
-        prop_assert_eq!(&said, &read(&octets, &[]));
-        if let Some(judged) = judge(&octets) {
-            prop_assert_eq!(&said.messages, &judged.messages);
-            // It waits for the end of a message to see that it is not UTF-8, and takes any close code.
-            if !said.broken || judged.broken {
-                prop_assert_eq!(said, judged);
-            }
+        prop_assert_eq!(&said, &read(&octets, &[usize::MAX]));
+        let judged = judge(&octets);
+        prop_assert_eq!(&said.messages, &judged.messages);
+        if !said.broken || judged.broken {
+            prop_assert_eq!(said, judged);
         }
     }
 
     #[test]
     fn nothing_makes_it_panic(octets in prop::collection::vec(any::<u8>(), 0..300), cuts in prop::collection::vec(1usize..20, 1..5)) {
-        prop_assert_eq!(read(&octets, &cuts), read(&octets, &[]));
+        prop_assert_eq!(read(&octets, &cuts), read(&octets, &[usize::MAX]));
     }
 }
 
 #[test]
-fn a_text_is_refused_at_its_first_wrong_octet() {
-    let announced = Frame {
+fn a_long_text_is_refused_before_it_is_whole() {
+    let mut announced = text(vec![b'x'; 100_000]).octets();
+    announced[20] ^= 0x80;
+    announced.truncate(2 * READ_BUFFER);
+    assert!(read(&announced, &[100]).broken);
+}
+
+#[test]
+fn a_message_has_its_limit_in_one_frame_or_many() {
+    let listen = |octets: &[u8]| read_up_to(3_000, octets, &[1]);
+    let whole = text(vec![b'x'; 3_000]);
+    assert_eq!(listen(&octets(&[whole.clone(), whole])).unwrap().messages.len(), 2);
+
+    let announced = text(vec![b'x'; 3_001]).octets();
+    assert!(listen(&announced[..8]).is_none());
+
+    let first = Frame {
+        last: false,
+        ..text(vec![b'x'; 2_000])
+    };
+    let mut second = Frame {
+        opcode: 0,
+        ..text(vec![b'x'; 1_000])
+    };
+    assert_eq!(
+        listen(&octets(&[first.clone(), second.clone()]))
+            .unwrap()
+            .messages
+            .len(),
+        1
+    );
+    second.payload.push(b'x');
+    assert!(listen(&octets(&[first, second])).is_none());
+}
+
+#[test]
+fn before_it_is_agreed_all_messages_share_the_limit() {
+    let message = text(vec![b'x'; 2_000]);
+    let fragments = Frame {
+        last: false,
+        ..message.clone()
+    };
+    for (octets, limit) in [(message.octets(), 3_999), (fragments.octets(), 4_000 / 5 * 8 - 1)] {
+        refused_at_the_second(&octets, limit);
+    }
+}
+
+fn refused_at_the_second(message: &[u8], limit: usize) {
+    let mut intake = Intake::of(&message.repeat(2));
+    let mut pieces = Pieces::new(limit);
+    let mut buffer = [0; READ_BUFFER];
+    let refused = loop {
+        if let Err(error) = pieces.read(&mut intake, &mut buffer) {
+            break error;
+        }
+    };
+    assert_eq!(refused.kind(), TOO_LONG);
+    // Not a piece of the second one was shown.
+    assert_eq!(intake.rest().len(), message.len());
+}
+
+fn text(payload: Vec<u8>) -> Frame {
+    Frame {
         opcode: 1,
         last: true,
-        payload: vec![b'x'; 1_000],
-        mask: [0; 4],
+        payload,
+        mask: [1, 2, 3, 4],
         odd: (0, 0),
-    };
-    let mut octets = announced.octets();
-    octets.truncate(20);
-    octets.extend([0xf4, 0x90]);
-    assert!(read(&octets, &[1]).broken);
+    }
 }
