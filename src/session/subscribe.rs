@@ -50,41 +50,42 @@ impl Connected {
         let selection = self.names().selection(&name).map_err(|why| self.unnamed(&name, why))?;
         let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);
         check_supported(headers, queue)?;
-        let exclusive = match &selection {
-            Selection::One(one) if one.reply => {
-                let mine = self.owns(&one.name);
-                if !mine {
-                    let detail = format!(
-                        "\"{name}\" is the reply address of another session; only its owner may subscribe to it."
-                    );
-                    return Err(Fault::new(fault::NOT_OWNER, detail));
-                }
-                true
-            }
-            // Spring's relay makes one queue for each session of a user; it is nobody else's and goes with it.
-            Selection::One(one) => {
-                one.kind == Kind::Queue && (is_true(headers, "exclusive") || headers.has("simpOrigDestination"))
-            }
-            Selection::Pattern(_) => false,
-        };
+        let exclusive = self.wants_alone(&selection, headers)?;
+        let mode = ack_mode(headers)?;
         if let Selection::One(one) = &selection {
             self.replace_reply_subscription(one, now);
         }
         let ask = Subscribe {
             session: self.number,
             serial: self.next_serial,
-            mode: ack_mode(headers)?,
+            mode,
             prefetch: prefetch(headers)?,
             no_local: is_true(headers, "no-local") || is_true(headers, "activemq.noLocal"),
             exclusive,
             options: if queue { options(headers)? } else { Options::default() },
-            head: self.lane_head(id.as_deref(), ack_mode(headers)?),
+            head: self.lane_head(id.as_deref(), mode),
             selection,
         };
-        let key = id.clone().unwrap_or_else(|| nameless(&name));
+        let key = id.unwrap_or_else(|| nameless(&name));
         self.add_subscription(key, ask, now)?;
         self.receipt(receipt, None);
         Ok(())
+    }
+
+    /// Whether the destination is to belong to this session.
+    fn wants_alone(&self, selection: &Selection, headers: &Headers<'_>) -> Result<bool, Fault> {
+        match selection {
+            Selection::One(one) if one.reply && self.owns(&one.name) => Ok(true),
+            Selection::One(one) if one.reply => Err(Fault::new(
+                fault::NOT_OWNER,
+                "This is the reply address of another session; only its owner may subscribe to it.",
+            )),
+            // Spring's relay makes one queue for each session of a user; it is nobody else's and goes with it.
+            Selection::One(one) => {
+                Ok(one.kind == Kind::Queue && (is_true(headers, "exclusive") || headers.has("simpOrigDestination")))
+            }
+            Selection::Pattern(_) => Ok(false),
+        }
     }
 
     pub(super) fn unsubscribe(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
