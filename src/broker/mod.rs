@@ -10,6 +10,7 @@ pub mod directory;
 pub mod journal;
 pub mod message;
 pub mod outbound;
+mod patience;
 pub mod pattern;
 mod publish;
 pub mod queue;

@@ -101,8 +101,9 @@ impl Connected {
             self.paused = self.paused.filter(|until| *until > now.mono);
         }
         if let Some(blocked) = &self.blocked {
-            // We may have stopped reading: silence is ours.
+            // We may have stopped reading: silence is ours, and so is the wait for the rest of a frame.
             self.liveness.heard(now.mono);
+            self.unfinished_since = self.unfinished_since.map(|_| now.mono);
             if let Some(fault) = blocked.overdue(&self.settings, now) {
                 return Err(fault);
             }

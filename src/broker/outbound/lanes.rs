@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::{Delivery, Drained, FrameSink, LaneHead, LaneId, Mark, Offered, Outbound, SlowConsumer};
+use crate::broker::patience::Patience;
 use crate::broker::settings::OutboundLimits;
 use crate::stomp::encode::decimal;
 use crate::stomp::Version;
@@ -32,11 +33,9 @@ pub(super) struct Lanes {
     /// No delivery is taken or drained any more; control frames still are.
     pub(super) finished: bool,
     pub(super) closed: bool,
-    /// Since when topics bring more than the owner takes, and who waits for it.
-    crowd: Option<Box<Crowd>>,
-    /// Milliseconds that publishers have waited, less a tenth of the time since; as of `owed_at`.
-    owed: u64,
-    owed_at: u64,
+    /// What publishers wait for the owner, and those who do now.
+    patience: Patience,
+    publishers: Vec<Arc<Outbound>>,
     /// When deliveries last left, or began to wait, in `Now::mono`.
     moved: u64,
     waker: Option<Waker>,
@@ -55,19 +54,6 @@ pub(super) struct Lane {
     /// Messages that gave way since the last delivery.
     pub(super) skipped: u64,
     latest: Option<Box<Latest>>,
-}
-
-/// In the long run publishers wait at most one millisecond in this many for a subscriber, or it would set the pace of
-/// all: one who is a little too slow for ever is a slow consumer too.
-const REPAID: u64 = 10;
-/// Beyond that they wait as long as for this many crowds.
-const CROWDS: u64 = 20;
-
-/// Publishers that wait for a subscriber.
-#[derive(Debug)]
-struct Crowd {
-    since: u64,
-    waiting: Vec<Arc<Outbound>>,
 }
 
 /// Keeps only the newest message per key. `keys` runs beside `Lane::waiting`.
@@ -291,18 +277,15 @@ impl Lanes {
         if limits.patience_ms == 0 || (messages * 4 <= limits.messages && octets * 4 <= limits.bytes) {
             return Offered::Taken;
         }
-        let moved = self.moved;
-        let crowd = self.crowd.get_or_insert_with(|| {
-            let waiting = Vec::new();
-            Box::new(Crowd { since: now, waiting })
-        });
-        let until = crowd.since + limits.patience_ms;
-        let owed = self.owed.saturating_sub((now - self.owed_at.min(now)) / REPAID);
-        if now >= until || now >= moved + limits.patience_ms || owed >= limits.patience_ms * CROWDS {
+        let Some(until) = self.patience.wait(limits.patience_ms, now) else {
+            return Offered::Taken;
+        };
+        if now >= self.moved + limits.patience_ms {
+            // It has taken nothing for as long.
             return Offered::Taken;
         }
-        if !crowd.waiting.last().is_some_and(|last| Arc::ptr_eq(last, publisher)) {
-            crowd.waiting.push(Arc::clone(publisher));
+        if !self.publishers.last().is_some_and(|last| Arc::ptr_eq(last, publisher)) {
+            self.publishers.push(Arc::clone(publisher));
         }
         Offered::Crowded(until)
     }
@@ -311,16 +294,11 @@ impl Lanes {
     pub(super) fn uncrowd(&mut self, limits: &OutboundLimits, now: u64) -> Vec<Arc<Outbound>> {
         self.moved = now;
         let (messages, octets) = self.of_topics();
-        if self.crowd.is_none() || messages * 8 > limits.messages || octets * 8 > limits.bytes {
+        if messages * 8 > limits.messages || octets * 8 > limits.bytes {
             return Vec::new();
         }
-        let Some(crowd) = self.crowd.take() else {
-            return Vec::new();
-        };
-        let repaid = now.saturating_sub(self.owed_at) / REPAID;
-        self.owed = self.owed.saturating_sub(repaid) + now.saturating_sub(crowd.since);
-        self.owed_at = now;
-        crowd.waiting
+        self.patience.renew(now);
+        std::mem::take(&mut self.publishers)
     }
 
     fn of_topics(&self) -> (usize, usize) {
@@ -341,7 +319,7 @@ impl Lanes {
             }
         }
         self.turn.clear();
-        self.crowd = None;
+        self.publishers.clear();
         self.stalled = false;
     }
 }

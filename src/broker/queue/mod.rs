@@ -244,15 +244,16 @@ impl Queue {
         let (unsettled, octets) = held.fold((0, 0), |(m, o), (messages, octets)| (m + messages, o + octets));
         let (waiting, octets) = (state.messages - unsettled, state.octets - octets);
         if waiting * 4 <= self.policy.messages && octets * 4 <= self.policy.bytes {
-            state.crowded_since = None;
+            state.patience.renew(now.mono);
             return Offered::Taken;
         }
-        let until = *state.crowded_since.get_or_insert(now.mono) + target.outbound.patience_ms();
-        if now.mono >= until {
-            return Offered::Taken;
+        match state.patience.wait(target.outbound.patience_ms(), now.mono) {
+            Some(until) => {
+                state.wait(publisher);
+                Offered::Crowded(until)
+            }
+            None => Offered::Taken,
         }
-        state.wait(publisher);
-        Offered::Crowded(until)
     }
 
     /// Promises room for a COMMIT. Undone by [`Queue::unreserve`], used up by [`Queue::push_reserved`].

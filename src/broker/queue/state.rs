@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ledger::Ledger;
 use super::ready::{Entry, Ready};
 use crate::broker::outbound::{LaneId, Outbound};
+use crate::broker::patience::Patience;
 use crate::broker::settings::Prefetch;
 use crate::broker::subscription::AckMode;
 
@@ -27,8 +28,8 @@ pub(super) struct State {
     pub(super) next_seq: u64,
     /// Senders to be called when there is room.
     pub(super) waiting: VecDeque<Arc<Outbound>>,
-    /// Since when a topic's backlog holds more than its consumer acknowledges, in `Now::mono`.
-    pub(super) crowded_since: Option<u64>,
+    /// What publishers to a topic wait for the consumer of this backlog.
+    pub(super) patience: Patience,
     /// Since when it is empty and without consumers, in `Now::mono`.
     pub(super) idle_since: Option<u64>,
     pub(super) idle_announced: bool,

@@ -308,3 +308,59 @@ fn a_reader_who_is_a_little_too_slow_for_ever_does_not_set_the_pace() {
     );
     assert_eq!(world.broker.counters().slow_consumers.get(), 1);
 }
+
+#[test]
+fn a_consumer_who_acknowledges_a_little_too_slowly_does_not_set_the_pace_either() {
+    let mut world = World::new(topic_budget(40));
+    let (mut slow, mut publisher) = (world.client(), world.client());
+    slow.send(
+        &world,
+        "SUBSCRIBE\nid:0\ndestination:/topic/t\nack:client\nprefetch-count:40\n\n",
+    );
+    let (mut sent, mut rounds) = (0, 0);
+    while rounds < 1_000 {
+        sent = burst(&world, &mut publisher, sent);
+        world.pass(100);
+        publisher.session.advance(world.now);
+        if slow.session.wake(world.now) != Step::Done {
+            break;
+        }
+        let frames = slow.take(&world);
+        if let Some(id) = frames.last().and_then(|frame| header(frame, "ack")) {
+            slow.send(&world, &format!("ACK\nid:{id}\n\n"));
+        }
+        publisher.session.wake(world.now);
+        rounds += 1;
+    }
+    assert!(rounds < 1_000, "the publisher waited for ever");
+    assert_eq!(world.broker.counters().slow_consumers.get(), 1);
+}
+
+#[test]
+fn a_blocked_sender_is_not_blamed_for_a_frame_that_we_do_not_read() {
+    let mut world = World::with(
+        full_at(1, WhenFull::Block),
+        crate::session::Settings {
+            frame_ms: 1_000,
+            ..Default::default()
+        },
+        std::sync::Arc::new(crate::broker::Volatile),
+    );
+    let (mut sender, mut consumer) = (world.client(), world.client());
+    sender.send(&world, &send(0));
+    sender.send(&world, &send(1));
+    sender.session.holds(100, world.now);
+    world.pass(1_500);
+    assert_eq!(sender.session.advance(world.now), Step::Done);
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    consumer.take(&world);
+    sender.take(&world);
+    world.pass(999);
+    assert_eq!(sender.session.advance(world.now), Step::Done);
+    world.pass(1);
+    let step = sender.session.advance(world.now);
+    assert!(
+        matches!(&step, Step::Close(close) if close.reason == "frame-timeout"),
+        "{step:?}"
+    );
+}
