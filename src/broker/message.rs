@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use memchr::{memchr, memchr3};
 
+use super::journal::Stub;
 use crate::stomp::encode::{decimal, header};
 use crate::stomp::headers::unescape;
 use crate::stomp::{Headers, Version};
@@ -53,6 +54,8 @@ pub struct Properties {
     pub expires: Option<u64>,
     /// `persistent:true`: to be on disk before its RECEIPT, where there is a disk.
     pub persistent: bool,
+    /// Not to be delivered before, in milliseconds since 1970.
+    pub due: Option<u64>,
 }
 
 /// A tail that is made when it is first asked for.
@@ -261,6 +264,60 @@ impl Message {
         tail.into_boxed_slice()
     }
 
+    /// What a queue has to know of it while its octets are on disk.
+    pub fn stub(&self) -> Stub {
+        Stub {
+            size: u32::try_from(self.size()).unwrap_or(u32::MAX),
+            priority: self.properties.priority,
+            expires: self.properties.expires,
+            due: self.properties.due,
+        }
+    }
+
+    /// Appends the octets from which [`Message::restore`] makes it again.
+    pub fn store(&self, out: &mut Vec<u8>) {
+        let flags = u8::from(self.plain) | u8::from(self.utf8) << 1 | u8::from(self.typed) << 2;
+        out.extend_from_slice(&[flags, self.version as u8]);
+        // Frames are limited to far less than 4 GiB.
+        out.extend_from_slice(&(self.body_at as u32).to_le_bytes());
+        out.extend_from_slice(&self.tail);
+    }
+
+    /// A persistent message made again from what [`Message::store`] gave; `None` if that is not what `octets` are.
+    pub fn restore(number: u64, octets: &[u8], stub: &Stub, gauge: &Arc<Gauge>) -> Option<Message> {
+        let (fixed, tail) = octets.split_at_checked(6)?;
+        let [flags, version, place @ ..] = fixed else {
+            return None;
+        };
+        let version = [Version::V1_0, Version::V1_1, Version::V1_2]
+            .into_iter()
+            .find(|known| *known as u8 == *version)?;
+        let body_at = u32::from_le_bytes(place.try_into().ok()?) as usize;
+        let (head, body) = tail.split_at_checked(body_at)?;
+        if std::str::from_utf8(head).is_err() || !head.ends_with(b"\n\n") || body.last() != Some(&0) {
+            return None;
+        }
+        let message = Message {
+            number,
+            publisher: 0,
+            properties: Properties {
+                priority: stub.priority,
+                expires: stub.expires,
+                due: stub.due,
+                persistent: true,
+            },
+            tail: tail.to_vec(),
+            version,
+            plain: flags & 1 != 0,
+            body_at,
+            utf8: flags & 2 != 0,
+            typed: flags & 4 != 0,
+            variants: OnceLock::new(),
+            gauge: Arc::clone(gauge),
+        };
+        Some(message.counted())
+    }
+
     /// A copy that expires at `end`, in milliseconds since 1970.
     pub fn expiring(&self, end: u64) -> Message {
         Message {
@@ -407,6 +464,33 @@ mod tests {
         let expected = "destination:/topic/t\na:1\na:2\nb:\ncontent-length:2\n\nhi\0";
         assert_eq!(tail(&message, Version::V1_2, false), expected);
         assert_eq!(tail(&message, Version::V1_0, true), expected);
+    }
+
+    #[test]
+    fn a_stored_message_comes_back_octet_for_octet() {
+        for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+            let original = message(
+                version,
+                &[("a", "1"), ("a", "b\\nc"), ("content-type", "x")],
+                "/queue/ä:b",
+                b"\0\xff\n",
+            );
+            let mut octets = Vec::new();
+            original.store(&mut octets);
+            let gauge = Arc::default();
+            let restored = Message::restore(7, &octets, &original.stub(), &gauge).expect("what was stored");
+            for reader in [Version::V1_0, Version::V1_1, Version::V1_2] {
+                for safe in [false, true] {
+                    assert_eq!(restored.tail(reader, safe), original.tail(reader, safe));
+                }
+            }
+            assert_eq!(restored.body(), original.body());
+            assert_eq!(restored.is_utf8(), original.is_utf8());
+            assert_eq!(gauge.octets(), restored.size());
+            for cut in 0..octets.len() {
+                assert!(Message::restore(7, &octets[..cut], &original.stub(), &gauge).is_none());
+            }
+        }
     }
 
     #[test]

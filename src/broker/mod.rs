@@ -72,6 +72,7 @@ pub struct Broker {
     next_message: AtomicU64,
     next_session: AtomicU64,
     next_batch: AtomicU64,
+    next_queue: AtomicU64,
     sessions: AtomicUsize,
     subscriptions: AtomicUsize,
     transactions: AtomicUsize,
@@ -102,6 +103,7 @@ impl Broker {
             next_message: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
             next_batch: AtomicU64::new(1),
+            next_queue: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             subscriptions: AtomicUsize::new(0),
             transactions: AtomicUsize::new(0),
@@ -280,7 +282,7 @@ impl Broker {
             }
             if entry.message.properties().persistent {
                 let settle = journal::Record::Settle {
-                    queue: &queue.name,
+                    queue: queue.number,
                     seq: entry.seq,
                 };
                 self.journal.write(settle, Some(batch));
@@ -323,6 +325,7 @@ impl Broker {
             policy.delivery_limit = 0;
         }
         Queue::new(
+            self.next_queue.fetch_add(1, Ordering::Relaxed),
             Arc::clone(name),
             policy,
             options,

@@ -204,6 +204,7 @@ impl Broker {
             };
             let journal = Arc::clone(&self.journal);
             let queue = Queue::new(
+                0,
                 "".into(),
                 policy,
                 Options::default(),

@@ -64,6 +64,7 @@ impl<'a> Asked<'a> {
             priority: priority.map_or(Ok(4), |value| read_priority(&value))?,
             expires,
             persistent: persistent.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            due: None,
         };
         Ok(asked)
     }

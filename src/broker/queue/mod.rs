@@ -61,6 +61,8 @@ impl Options {
 /// One queue.
 #[derive(Debug)]
 pub struct Queue {
+    /// Its number, never used twice: what the journal calls it.
+    pub number: u64,
     /// Its canonical name.
     pub name: Arc<str>,
     /// The session to which it belongs: nobody else may subscribe, and it goes with it.
@@ -137,6 +139,7 @@ pub struct Effects {
 impl Queue {
     /// An empty queue.
     pub fn new(
+        number: u64,
         name: Arc<str>,
         policy: QueuePolicy,
         options: Options,
@@ -145,6 +148,7 @@ impl Queue {
         queued: Arc<AtomicUsize>,
     ) -> Queue {
         Queue {
+            number,
             name,
             owner,
             policy: options.narrow(&policy),
@@ -415,7 +419,9 @@ impl Queue {
         self.queued.fetch_sub(dropped, Ordering::Relaxed);
         let kept = std::mem::take(&mut *state);
         state.retired = true;
-        self.journal.write(Record::Remove { queue: &self.name }, None);
+        if kept.declared {
+            self.journal.write(Record::Remove { queue: self.number }, None);
+        }
         drop(state);
         for sender in kept.waiting {
             sender.call();
@@ -448,16 +454,29 @@ impl Queue {
         self.queued.fetch_add(1, Ordering::Relaxed);
         state.idle_since = None;
         if message.properties().persistent {
-            self.journal.write(
-                Record::Append {
-                    queue: &self.name,
-                    seq,
-                    message,
-                },
-                batch,
-            );
+            self.declare(state);
+            let append = Record::Append {
+                queue: self.number,
+                seq,
+                attempts: 0,
+                message,
+            };
+            self.journal.write(append, batch);
         }
         state.ready.push(seq, Arc::clone(message));
+    }
+
+    /// The journal hears of a queue with the first message that is kept. Not in the batch of that message: the queue
+    /// is there even if the batch comes to nothing.
+    fn declare(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.declared, true) {
+            let declare = Record::Declare {
+                queue: self.number,
+                name: &self.name,
+                terms: &[],
+            };
+            self.journal.write(declare, None);
+        }
     }
 
     /// Takes an entry out of the count: it has left the queue for good.
@@ -466,7 +485,7 @@ impl Queue {
         if entry.message.properties().persistent {
             self.journal.write(
                 Record::Settle {
-                    queue: &self.name,
+                    queue: self.number,
                     seq: entry.seq,
                 },
                 batch,

@@ -14,6 +14,8 @@ use crate::broker::subscription::AckMode;
 pub(super) struct State {
     /// Removed from the directory: look again.
     pub(super) retired: bool,
+    /// The journal knows of the queue.
+    pub(super) declared: bool,
     pub(super) ready: Ready,
     pub(super) consumers: BTreeMap<u32, Consumer>,
     pub(super) next_consumer: u32,

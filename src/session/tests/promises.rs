@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::{body, header, World};
-use crate::broker::journal::Record;
+use crate::broker::journal::{Listener, Record};
 use crate::broker::settings::QueuePolicy;
 use crate::broker::{Journal, Settings, Ticket, Volatile};
 use crate::session;
@@ -140,6 +140,9 @@ struct Promised {
 impl Journal for Promised {
     fn write(&self, record: Record<'_>, batch: Option<u64>) {
         let line = match record {
+            Record::Declare { queue, name, .. } => format!("declare {queue} {name}"),
+            Record::Attempts { queue, seq, attempts } => format!("attempts {queue} {seq} {attempts}"),
+            Record::Mark { queue, below } => format!("mark {queue} {below}"),
             Record::Append { queue, seq, .. } => format!("append {queue} {seq}"),
             Record::Settle { queue, seq } => format!("settle {queue} {seq}"),
             Record::Remove { queue } => format!("remove {queue}"),
@@ -157,6 +160,18 @@ impl Journal for Promised {
         self.tickets.lock().expect("not poisoned").push(ticket.clone());
         Some(ticket)
     }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn refuses(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn fetch(&self, _queue: u64, _seqs: &[u64]) {}
+
+    fn attach(&self, _listener: Arc<dyn Listener>) {}
 }
 
 #[test]
@@ -175,7 +190,7 @@ fn receipts_wait_for_the_journal_and_for_each_other() {
     );
     assert_eq!(
         *journal.records.lock().expect("not poisoned"),
-        ["append /queue/q 0"],
+        ["declare 1 /queue/q", "append 1 0"],
         "the second is not persistent"
     );
 }
@@ -211,11 +226,14 @@ fn dead_lettering_and_commit_are_one_batch_each() {
     );
     client.send(&world, "COMMIT\ntransaction:t\n\n");
     let expected = [
-        "append /queue/q 0",
-        "append /queue/DLQ.q 0 in batch",
-        "settle /queue/q 0 in batch",
+        "declare 1 /queue/q",
+        "append 1 0",
+        "declare 2 /queue/DLQ.q",
+        "append 2 0 in batch",
+        "settle 1 0 in batch",
         "seal",
-        "append /queue/p 0 in batch",
+        "declare 3 /queue/p",
+        "append 3 0 in batch",
         "seal",
     ];
     assert_eq!(*journal.records.lock().expect("not poisoned"), expected);
