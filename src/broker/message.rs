@@ -473,7 +473,7 @@ mod tests {
                 version,
                 &[("a", "1"), ("a", "b\\nc"), ("content-type", "x")],
                 "/queue/ä:b",
-                b"\0\xff\n",
+                b"\xff\n",
             );
             let mut octets = Vec::new();
             original.store(&mut octets);
