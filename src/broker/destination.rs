@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::pattern::{is_wildcard, pieces, Pattern};
+use super::pattern::{is_wildcard, may_hold_wildcard, pieces, Pattern};
 use super::settings::{Kind, Prefix, Separator};
 
 /// The forms, as an ERROR lists them.
@@ -68,7 +68,7 @@ impl Names<'_> {
     pub fn target(&self, name: &str) -> Result<Destination, Unnamed> {
         let destination = self.destination(name)?;
         let local = self.local_part(&destination);
-        if destination.kind == Kind::Topic && pieces(local, destination.separator).any(is_wildcard) {
+        if destination.kind == Kind::Topic && holds_wildcard(local, destination.separator) {
             return Err(Unnamed::Wildcard);
         }
         Ok(destination)
@@ -78,7 +78,7 @@ impl Names<'_> {
     pub fn selection(&self, name: &str) -> Result<Selection, Unnamed> {
         let destination = self.destination(name)?;
         let local = self.local_part(&destination);
-        if !pieces(local, destination.separator).any(is_wildcard) {
+        if !holds_wildcard(local, destination.separator) {
             return Ok(Selection::One(destination));
         }
         Pattern::parse(&destination.name, destination.separator)
@@ -205,7 +205,7 @@ fn named(kind: Kind, name: String, local: &str, separator: Separator) -> Result<
     if local.is_empty() {
         return Err(Unnamed::Empty);
     }
-    if kind == Kind::Queue && pieces(local, separator).any(is_wildcard) {
+    if kind == Kind::Queue && holds_wildcard(local, separator) {
         return Err(Unnamed::Wildcard);
     }
     Ok(Destination {
@@ -243,6 +243,10 @@ fn is_reply_local(local: &str) -> bool {
         }
         None => false,
     }
+}
+
+fn holds_wildcard(local: &str, separator: Separator) -> bool {
+    may_hold_wildcard(local) && pieces(local, separator).any(is_wildcard)
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use memchr::{memchr, memchr3};
-
 use super::journal::Stub;
 use crate::stomp::encode::{decimal, header};
 use crate::stomp::headers::unescape;
@@ -383,9 +381,10 @@ fn end_head(tail: &mut Vec<u8>, body: &[u8]) -> usize {
     tail.len()
 }
 
+/// Without an early exit: names and values are short, and so it takes 32 octets at a time.
 fn needs_escape(text: &str) -> bool {
-    let octets = text.as_bytes();
-    memchr3(b'\\', b':', b'\r', octets).is_some() || memchr(b'\n', octets).is_some()
+    let special = |octet| matches!(octet, b'\\' | b':' | b'\r' | b'\n');
+    text.bytes().fold(false, |found, octet| found | special(octet))
 }
 
 /// Octets of a token in a MIME type: printable ASCII but for separators.

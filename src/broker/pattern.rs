@@ -39,6 +39,12 @@ fn split(piece: &str) -> (&str, &str) {
     }
 }
 
+/// Whether `name` may hold a wildcard: most names do not, and need not be cut into pieces to see it.
+pub fn may_hold_wildcard(name: &str) -> bool {
+    name.bytes()
+        .fold(false, |found, octet| found | matches!(octet, b'*' | b'#' | b'>'))
+}
+
 /// Whether a piece is `*`, `#`, `**` or `>`.
 pub fn is_wildcard(piece: &str) -> bool {
     matches!(split(piece).1, "*" | "#" | "**" | ">")

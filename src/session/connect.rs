@@ -72,6 +72,7 @@ impl Session {
             receipts: Receipts::default(),
             blocked: None,
             replaying: false,
+            last_target: None,
             marks: VecDeque::new(),
             paused: None,
             unfinished: 0,

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::broker::outbound::Mark;
-use crate::broker::{Broker, FrameSink, Now, Outbound, Subscription};
+use crate::broker::{Broker, Destination, FrameSink, Now, Outbound, Subscription};
 use crate::stomp::heartbeat::Liveness;
 use crate::stomp::{DecodeError, Frame, Limits, Version};
 
@@ -131,6 +131,8 @@ struct Connected {
     blocked: Option<Box<Blocked>>,
     /// Frames that waited behind a blocked one are being executed: places for their RECEIPTs are reserved.
     replaying: bool,
+    /// Where the last SEND went, by the name it used: most sessions send to one destination for a while.
+    last_target: Option<(Box<str>, Destination)>,
     /// Frames of queues in the transport's output that the socket has not taken.
     marks: VecDeque<Mark>,
     /// A topic's subscriber does not keep up: no frame is taken before this, in `Now::mono`, or before it does.

@@ -7,7 +7,7 @@ use super::transaction::Transaction;
 use super::{fault, Connected, Fault};
 use crate::broker::queue::Options;
 use crate::broker::settings::Kind;
-use crate::broker::{destination, Act, Done, Draft, Now, Properties, Route, Sent};
+use crate::broker::{destination, Act, Destination, Done, Draft, Now, Properties, Route, Sent};
 use crate::stomp::{Command, Frame, Headers};
 
 /// Whether a header asks for something that is not served.
@@ -147,8 +147,8 @@ impl Connected {
         }
     }
 
-    fn route(&self, name: &str, asked: &Asked<'_>, headers: &Headers<'_>) -> Result<Route, Fault> {
-        let to = self.names().target(name).map_err(|why| self.unnamed(name, why))?;
+    fn route(&mut self, name: &str, asked: &Asked<'_>, headers: &Headers<'_>) -> Result<Route, Fault> {
+        let to = self.target(name)?;
         let mine = to.reply && self.owns(&to.name);
         Ok(Route {
             create: if to.reply { mine } else { !asked.for_user },
@@ -159,6 +159,17 @@ impl Connected {
             },
             to,
         })
+    }
+
+    fn target(&mut self, name: &str) -> Result<Destination, Fault> {
+        match &self.last_target {
+            Some((last, target)) if **last == *name => Ok(target.clone()),
+            _ => {
+                let target = self.names().target(name).map_err(|why| self.unnamed(name, why))?;
+                self.last_target = Some((name.into(), target.clone()));
+                Ok(target)
+            }
+        }
     }
 
     /// Adds an act to an open transaction, within its limits.
