@@ -128,7 +128,9 @@ pub trait Journal: Send + Sync + Debug {
     /// Whether anything outlives the process. If not, queues need not write to it and must not wait for it.
     fn is_durable(&self) -> bool;
 
-    /// Takes a record. Records of one `batch` count together or not at all, from [`Journal::seal`] on.
+    /// Takes a record. Records of one `batch` count together or not at all, from [`Journal::seal`] on. A message may be
+    /// given out, tried and settled before its batch is sealed: [`Record::Attempts`] and [`Record::Settle`] of such a
+    /// message count with that batch, whether they name it or not.
     fn write(&self, record: Record<'_>, batch: Option<u64>);
 
     /// Ends a batch.
