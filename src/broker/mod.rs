@@ -14,6 +14,7 @@ mod patience;
 pub mod pattern;
 mod publish;
 pub mod queue;
+pub mod selector;
 pub mod settings;
 pub mod stats;
 mod subscribe;

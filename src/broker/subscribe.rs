@@ -7,6 +7,7 @@ use super::journal::Ticket;
 use super::outbound::{LaneHead, LaneId, Outbound};
 use super::publish::Refused;
 use super::queue::{Consume, NotHeld, Options, Queue, Tags};
+use super::selector::Selector;
 use super::settings::{Kind, Prefetch, QueuePolicy, WhenFull};
 use super::subscription::{AckMode, Feed, Settle, Subscription, Target};
 use super::{Broker, Destination, Now, Selection};
@@ -26,6 +27,8 @@ pub struct Subscribe {
     pub prefetch: Option<usize>,
     /// It does not want what its own session sends.
     pub no_local: bool,
+    /// It only wants what this matches; topics only.
+    pub selector: Option<Arc<Selector>>,
     /// The queue is to belong to the session.
     pub exclusive: bool,
     /// How a queue that is made is to be.
@@ -220,6 +223,7 @@ impl Broker {
             lane,
             outbound: Arc::clone(outbound),
             no_local: ask.no_local,
+            selector: ask.selector.clone(),
             backlog,
         })
     }

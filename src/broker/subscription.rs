@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::outbound::{LaneId, Outbound};
 use super::pattern::Pattern;
 use super::queue::Queue;
+use super::selector::Selector;
 use super::topic::Topic;
 
 /// The `ack` header of a SUBSCRIBE.
@@ -60,6 +61,8 @@ pub struct Target {
     pub outbound: Arc<Outbound>,
     /// It does not want what its own session sends.
     pub no_local: bool,
+    /// It only wants what this matches.
+    pub selector: Option<Arc<Selector>>,
     /// With manual acknowledgement messages wait in a queue of the subscription's own.
     pub backlog: Option<Arc<Queue>>,
 }

@@ -241,6 +241,13 @@ pub fn deliver(
         if target.no_local && target.session == message.publisher() {
             continue;
         }
+        if target
+            .selector
+            .as_ref()
+            .is_some_and(|selector| !selector.matches(message))
+        {
+            continue;
+        }
         if let Some(backlog) = &target.backlog {
             published.add(backlog.keep(target, &offer, counters, now), counters);
             continue;

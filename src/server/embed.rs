@@ -118,6 +118,7 @@ impl Server {
             mode: AckMode::Auto,
             prefetch: None,
             no_local: false,
+            selector: None,
             exclusive: false,
             options: Options::default(),
             head: LaneHead {

@@ -58,6 +58,8 @@ faults! {
     BAD_HEADER = ("bad-header", "Bad header value", 1002);
     /// A destination that none of the forms fits.
     BAD_DESTINATION = ("bad-destination", "Bad destination", 1002);
+    /// A selector that cannot be read.
+    BAD_SELECTOR = ("bad-selector", "Bad selector", 1002);
     /// Something that would change delivery and is not served.
     UNSUPPORTED = ("unsupported", "Not supported", 1002);
     /// The destination belongs to another session.

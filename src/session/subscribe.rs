@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{fault, Connected, Fault, Held, Link};
 use crate::broker::outbound::LaneHead;
 use crate::broker::queue::Options;
+use crate::broker::selector::Selector;
 use crate::broker::settings::Kind;
 use crate::broker::subscription::Feed;
 use crate::broker::{AckMode, Destination, Names, Now, Selection, Subscribe};
@@ -13,8 +14,7 @@ use crate::stomp::headers::escape_into;
 use crate::stomp::{Command, Frame, Headers, Version};
 
 /// Headers that ask for something that is not served, whatever their value.
-const UNSUPPORTED: [&str; 13] = [
-    "selector",
+const UNSUPPORTED: [&str; 12] = [
     "activemq.subscriptionName",
     "activemq.subcriptionName",
     "durable-subscription-name",
@@ -60,6 +60,7 @@ impl Connected {
             serial: self.next_serial,
             mode,
             prefetch: prefetch(headers)?,
+            selector: selector(headers, self.broker.boot())?,
             no_local: is_true(headers, "no-local") || is_true(headers, "activemq.noLocal"),
             exclusive,
             options: if queue { options(headers)? } else { Options::default() },
@@ -120,6 +121,7 @@ impl Connected {
             mode: AckMode::Auto,
             prefetch: None,
             no_local: false,
+            selector: None,
             exclusive: true,
             options: Options::default(),
             head: self.lane_head(Some(name), AckMode::Auto),
@@ -313,11 +315,27 @@ fn prefetch(headers: &Headers<'_>) -> Result<Option<usize>, Fault> {
     Ok(None)
 }
 
+fn selector(headers: &Headers<'_>, boot: &str) -> Result<Option<Arc<Selector>>, Fault> {
+    let Some(text) = headers.get("selector") else {
+        return Ok(None);
+    };
+    match Selector::parse(&text, boot) {
+        Ok(selector) => Ok(Some(Arc::new(selector))),
+        Err(bad) => Err(Fault::new(
+            fault::BAD_SELECTOR,
+            format!("The header \"selector\" cannot be read {bad}."),
+        )),
+    }
+}
+
 fn check_supported(headers: &Headers<'_>, queue: bool) -> Result<(), Fault> {
     for name in UNSUPPORTED {
         if let Some(value) = headers.get(name) {
             return Err(Fault::unsupported(name, &value));
         }
+    }
+    if let Some(value) = headers.get("selector").filter(|_| queue) {
+        return Err(Fault::unsupported("selector", &value));
     }
     let only_topics = ["durable", "persistent"].into_iter().filter(|_| !queue);
     let only_queues = ["no-local", "activemq.noLocal"].into_iter().filter(|_| queue);
