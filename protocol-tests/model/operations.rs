@@ -56,6 +56,7 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
         full: r.pick(&full),
         delivery_limit: 2 + r.below(2) as u32,
         idle_ms: 1_000 + r.next() % 2_000,
+        ..QueuePolicy::default()
     };
     let topic = r.pick(&[
         TopicPolicy::Disconnect,

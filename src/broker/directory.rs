@@ -15,6 +15,8 @@ use super::topic::Topic;
 pub struct Directory {
     topics: DashMap<Arc<str>, Arc<Topic>, ahash::RandomState>,
     queues: DashMap<Arc<str>, Arc<Queue>, ahash::RandomState>,
+    /// Those that the journal speaks of, by number.
+    numbers: DashMap<u64, Arc<Queue>, ahash::RandomState>,
     /// Of both; the maps would count shard by shard.
     length: AtomicUsize,
     most: usize,
@@ -30,7 +32,8 @@ impl Directory {
         let hashes = ahash::RandomState::with_seeds(seed, seed.rotate_left(21), !seed, seed.rotate_left(42));
         Directory {
             topics: DashMap::with_hasher(hashes.clone()),
-            queues: DashMap::with_hasher(hashes),
+            queues: DashMap::with_hasher(hashes.clone()),
+            numbers: DashMap::with_hasher(hashes),
             length: AtomicUsize::new(0),
             most,
         }
@@ -71,9 +74,37 @@ impl Directory {
             Place::Occupied(known) => Ok((Arc::clone(known.get()), false)),
             Place::Vacant(free) => {
                 self.length.fetch_add(1, Ordering::Relaxed);
-                Ok((Arc::clone(&free.insert(Arc::new(make()))), true))
+                let queue = Arc::new(make());
+                if queue.is_durable() {
+                    self.numbers.insert(queue.number, Arc::clone(&queue));
+                }
+                free.insert(Arc::clone(&queue));
+                Ok((queue, true))
             }
         }
+    }
+
+    /// Adds a queue that was found on disk, whatever the limit; false if there is one of that name.
+    pub fn adopt(&self, queue: &Arc<Queue>) -> bool {
+        let Place::Vacant(free) = self.queues.entry(Arc::clone(&queue.name)) else {
+            return false;
+        };
+        self.length.fetch_add(1, Ordering::Relaxed);
+        self.numbers.insert(queue.number, Arc::clone(queue));
+        free.insert(Arc::clone(queue));
+        true
+    }
+
+    /// The queue that the journal calls `number`.
+    pub fn numbered(&self, number: u64) -> Option<Arc<Queue>> {
+        self.numbers.get(&number).map(|queue| Arc::clone(&queue))
+    }
+
+    /// All queues that the journal speaks of, by number.
+    pub fn durable_queues(&self) -> Vec<Arc<Queue>> {
+        let mut all: Vec<_> = self.numbers.iter().map(|queue| Arc::clone(&queue)).collect();
+        all.sort_by_key(|queue| queue.number);
+        all
     }
 
     /// Removes a topic that has been retired.
@@ -89,6 +120,7 @@ impl Directory {
 
     /// Removes a queue that has been retired.
     pub fn remove_queue(&self, queue: &Arc<Queue>) {
+        self.numbers.remove(&queue.number);
         if self
             .queues
             .remove_if(&queue.name, |_, known| Arc::ptr_eq(known, queue))

@@ -14,6 +14,7 @@ mod patience;
 pub mod pattern;
 mod publish;
 pub mod queue;
+mod recover;
 pub mod selector;
 pub mod settings;
 pub mod stats;
@@ -30,6 +31,7 @@ pub use journal::{Journal, Ticket, Volatile};
 pub use message::{Draft, Gauge, Message, Properties};
 pub use outbound::{FrameSink, Outbound};
 pub use publish::{Act, Committed, Done, Limit, Refused, Route, Sent};
+pub use recover::Found;
 pub use settings::Settings;
 pub use stats::{Counters, Sizes};
 pub use subscribe::Subscribe;
@@ -38,7 +40,7 @@ pub use subscription::{AckMode, Settle, Subscription};
 use agenda::{Agenda, Due};
 use directory::Directory;
 use pattern::Pattern;
-use queue::{Dead, Effects, Queue};
+use queue::{Commons, Dead, Effects, Queue};
 use settings::{Policy, QueuePolicy, Separator, TopicPolicy, WhenFull};
 use topic::{Patterns, Topic};
 
@@ -67,7 +69,10 @@ pub struct Broker {
     journal: Arc<dyn Journal>,
     counters: Counters,
     gauge: Arc<Gauge>,
-    queued: Arc<AtomicUsize>,
+    /// What queues that outlive their clients share.
+    lasting: Commons,
+    /// What the others share: those of one session, whose messages need no disk.
+    passing: Commons,
     boot: Box<str>,
     seed: u64,
     next_message: AtomicU64,
@@ -88,6 +93,12 @@ impl Broker {
     /// As [`Broker::new`], beside brokers of other virtual hosts that count what they hold in the same `gauge`.
     pub fn sharing(settings: Settings, seed: u64, journal: Arc<dyn Journal>, gauge: Arc<Gauge>) -> Broker {
         let compiled = |policy: &Policy| (Pattern::parse(&policy.pattern, Separator::Both), policy.clone());
+        let lasting = Commons {
+            journal: Arc::clone(&journal),
+            tally: Arc::default(),
+            gauge: Arc::clone(&gauge),
+            high_water: settings.memory_high_water,
+        };
         Broker {
             policies: settings.policies.iter().map(compiled).collect(),
             directory: Directory::new(seed, settings.destinations),
@@ -97,7 +108,11 @@ impl Broker {
             journal,
             counters: Counters::default(),
             gauge,
-            queued: Arc::default(),
+            passing: Commons {
+                journal: Arc::new(Volatile),
+                ..lasting.clone()
+            },
+            lasting,
             // A letter first: no id of this form reads as the place of a delivery (`serial-tag`).
             boot: format!("m{:x}", seed & 0xffff_ffff_ffff).into(),
             seed,
@@ -131,7 +146,8 @@ impl Broker {
             topics,
             queues,
             patterns: self.patterns.len(),
-            queued_messages: self.queued.load(Ordering::Relaxed),
+            queued_messages: self.lasting.tally.messages.load(Ordering::Relaxed),
+            stored_messages: self.lasting.tally.stored.load(Ordering::Relaxed),
             message_octets: self.gauge.octets(),
             agenda: self.agenda.len(),
             transactions: self.transactions.load(Ordering::Relaxed),
@@ -205,7 +221,7 @@ impl Broker {
                 Due::Expiry => {
                     let (expired, effects) = queue.expire(now);
                     self.counters.dropped_expired.add(expired);
-                    self.apply(&queue, effects, now);
+                    self.apply(&queue, effects, None, now);
                 }
                 Due::Idle => match queue.retire_if_idle(now) {
                     Ok(()) => self.forget_queue(&queue),
@@ -236,13 +252,14 @@ impl Broker {
         self.agenda.strike(&queue.name);
     }
 
-    /// Sees to what a queue asked for while it was locked.
-    fn apply(&self, queue: &Arc<Queue>, effects: Effects, now: Now) {
+    /// Sees to what a queue asked for while it was locked. `batch` is that of the COMMIT it belongs to.
+    fn apply(&self, queue: &Arc<Queue>, effects: Effects, batch: Option<u64>, now: Now) {
         let Effects {
             dead,
             expire_at,
             idle,
             delete,
+            recorded: _,
         } = effects;
         if let Some(at) = expire_at {
             let mono = now.mono + at.saturating_sub(now.unix_ms);
@@ -253,43 +270,49 @@ impl Broker {
                 .add(now.mono + queue.policy().idle_ms, &queue.name, Due::Idle);
         }
         if !dead.is_empty() {
-            self.bury(queue, dead, now);
+            self.bury(queue, dead, batch, now);
         }
         if delete {
             self.remove_queue(queue);
         }
     }
 
-    /// Moves dead messages to the dead-letter queue: one journal batch for both sides.
-    fn bury(&self, queue: &Arc<Queue>, dead: Vec<Dead>, now: Now) {
-        let Some(target) = self.dead_letter_queue(queue) else {
-            self.counters.dropped_dead.add(dead.len() as u64);
-            return;
-        };
+    /// Moves dead messages to the dead-letter queue: one journal batch for both sides, so that a message is in one of
+    /// them whenever the process ends.
+    fn bury(&self, queue: &Arc<Queue>, dead: Vec<Dead>, batch: Option<u64>, now: Now) {
+        let target = self.dead_letter_queue(queue);
         for Dead { entry, reason } in dead {
-            let batch = self.next_batch.fetch_add(1, Ordering::Relaxed);
-            let attempts = entry.attempts.to_string();
-            let origin = entry.message.header("destination").unwrap_or_default().into_owned();
-            let added = [
-                ("dead-letter-reason", reason),
-                ("original-destination", origin.as_str()),
-                ("delivery-count", attempts.as_str()),
-            ];
-            let number = self.next_message.fetch_add(1, Ordering::Relaxed);
-            let copy = Arc::new(entry.message.forwarded(number, &target, &added));
-            match self.push_dead(&target, &copy, batch, now) {
+            let kept = queue.keeps(&entry.message);
+            let own = (kept && batch.is_none()).then(|| self.next_batch.fetch_add(1, Ordering::Relaxed));
+            let batch = batch.or(own);
+            let buried = target.as_ref().is_some_and(|target| {
+                let letter = self.dead_letter(&entry, reason, target);
+                self.push_dead(target, &letter, batch, now)
+            });
+            match buried {
                 true => self.counters.dead_lettered.one(),
                 false => self.counters.dropped_dead.one(),
             }
-            if entry.message.properties().persistent {
-                let settle = journal::Record::Settle {
-                    queue: queue.number,
-                    seq: entry.seq,
-                };
-                self.journal.write(settle, Some(batch));
-                self.journal.seal(batch);
+            if kept {
+                queue.settle_dead(entry.seq, batch);
+            }
+            if let Some(own) = own {
+                self.journal.seal(own);
             }
         }
+    }
+
+    /// The message as it goes to the dead-letter queue: why, from where, after how many tries.
+    fn dead_letter(&self, entry: &queue::Entry, reason: &str, target: &str) -> Arc<Message> {
+        let attempts = entry.attempts.to_string();
+        let origin = entry.message.header("destination").unwrap_or_default().into_owned();
+        let added = [
+            ("dead-letter-reason", reason),
+            ("original-destination", origin.as_str()),
+            ("delivery-count", attempts.as_str()),
+        ];
+        let number = self.next_message.fetch_add(1, Ordering::Relaxed);
+        Arc::new(entry.message.forwarded(number, target, &added))
     }
 
     fn dead_letter_queue(&self, queue: &Queue) -> Option<Arc<str>> {
@@ -301,15 +324,15 @@ impl Broker {
         (lasting && !queue.name.is_empty()).then(|| format!("{DEAD_LETTER_PREFIX}{local}").into())
     }
 
-    fn push_dead(&self, target: &Arc<str>, message: &Arc<Message>, batch: u64, now: Now) -> bool {
+    fn push_dead(&self, target: &Arc<str>, message: &Arc<Message>, batch: Option<u64>, now: Now) -> bool {
         loop {
             let made = self
                 .directory
                 .queue_or(target, || self.make_queue(target, queue::Options::default(), None));
             let Ok((queue, _)) = made else { return false };
-            match queue.push(message, Some(batch), None, &self.counters, now) {
+            match queue.push(message, batch, None, &self.counters, now) {
                 queue::Pushed::Done(effects) => {
-                    self.apply(&queue, effects, now);
+                    self.apply(&queue, effects, batch, now);
                     return true;
                 }
                 queue::Pushed::Full(_) => return false,
@@ -319,21 +342,30 @@ impl Broker {
     }
 
     fn make_queue(&self, name: &Arc<str>, options: queue::Options, owner: Option<u64>) -> Queue {
+        let number = self.next_queue.fetch_add(1, Ordering::Relaxed);
+        let commons = match owner {
+            // It goes with its session, and so with the process.
+            Some(_) => self.passing.clone(),
+            None => self.lasting.clone(),
+        };
+        self.queue_numbered(number, name, options, commons, owner)
+    }
+
+    fn queue_numbered(
+        &self,
+        number: u64,
+        name: &Arc<str>,
+        options: queue::Options,
+        commons: Commons,
+        owner: Option<u64>,
+    ) -> Queue {
         let mut policy = self.queue_policy(name);
         if name.starts_with(DEAD_LETTER_PREFIX) {
             // Bounded, and the end of the road: nothing leaves it but by a consumer, or to make room.
             policy.full = WhenFull::DropHead;
             policy.delivery_limit = 0;
         }
-        Queue::new(
-            self.next_queue.fetch_add(1, Ordering::Relaxed),
-            Arc::clone(name),
-            policy,
-            options,
-            owner,
-            Arc::clone(&self.journal),
-            Arc::clone(&self.queued),
-        )
+        Queue::new(number, Arc::clone(name), policy, options, owner, commons)
     }
 
     fn queue_policy(&self, name: &str) -> QueuePolicy {

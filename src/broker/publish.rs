@@ -41,6 +41,8 @@ pub enum Refused {
     NotOwner(Arc<str>),
     /// The queue exists with other options than those asked for.
     OtherOptions(Arc<str>),
+    /// Persistent messages cannot be stored now, and why.
+    NotStored(Arc<str>),
 }
 
 impl From<TooMany> for Refused {
@@ -115,12 +117,16 @@ impl Broker {
                 }
                 Err(refused) => return Sent::Refused(refused),
             };
+            if let Some(why) = queue.refuses(message) {
+                self.apply(&queue, queue.unused(now), None, now);
+                return Sent::Refused(Refused::NotStored(why));
+            }
             let message = self.limited(&queue, message, now);
             match queue.push(&message, None, Some(sender), &self.counters, now) {
                 Pushed::Done(effects) => {
                     self.counters.sent.one();
-                    let ticket = self.ticket(message.properties().persistent);
-                    self.apply(&queue, effects, now);
+                    let ticket = self.ticket(queue.keeps(&message));
+                    self.apply(&queue, effects, None, now);
                     return Sent::Done(Done { ticket, pause: None });
                 }
                 Pushed::Full(full) => return self.full(&queue, full),
@@ -150,13 +156,13 @@ impl Broker {
                         let limited = self.limited(queue, message, now);
                         let effects = queue.push_reserved(&limited, message.size(), batch, &self.counters, now);
                         self.counters.sent.one();
-                        self.apply(queue, effects, now);
+                        self.apply(queue, effects, batch, now);
                     }
                     None => self.counters.dropped_no_queue.one(),
                 },
                 Act::Settle(queue, consumer, tags, settle) => {
                     let effects = queue.settle_tags(*consumer, tags, *settle, batch, &self.counters, now);
-                    self.apply(queue, effects, now);
+                    self.apply(queue, effects, batch, now);
                 }
             }
         }
@@ -265,7 +271,8 @@ impl Broker {
         }
     }
 
-    fn ticket(&self, persistent: bool) -> Option<Ticket> {
+    /// What the RECEIPT of something that told the journal something waits for.
+    pub(super) fn ticket(&self, persistent: bool) -> Option<Ticket> {
         persistent.then(|| self.journal.ticket()).flatten()
     }
 
@@ -273,21 +280,24 @@ impl Broker {
         if let Err(limit) = self.memory(acts.iter().map(Act::size).sum()) {
             return Err(Sent::Blocked(limit));
         }
-        let mut wanted: BTreeMap<&Arc<str>, (&Route, usize, usize)> = BTreeMap::new();
+        let mut wanted: BTreeMap<&Arc<str>, (&Route, Wanted)> = BTreeMap::new();
         for act in acts {
             if let Act::Send(route, message) = act {
                 if route.to.kind == Kind::Queue {
-                    let (_, messages, octets) = wanted.entry(&route.to.name).or_insert((route, 0, 0));
-                    *messages += 1;
-                    *octets += message.size();
+                    let (_, all) = wanted.entry(&route.to.name).or_insert((route, Wanted::default()));
+                    all.messages += 1;
+                    all.octets += message.size();
+                    if message.properties().persistent {
+                        all.persistent = Some(message);
+                    }
                 }
             }
         }
         let mut reserved = Reservations::new();
-        for (name, (route, messages, octets)) in &wanted {
-            match self.reserve(route, *messages, *octets, sender) {
+        for (name, (route, all)) in &wanted {
+            match self.reserve(route, *all, sender) {
                 Ok(Some(queue)) => {
-                    reserved.insert(Arc::clone(name), (queue, *messages, *octets));
+                    reserved.insert(Arc::clone(name), (queue, all.messages, all.octets));
                 }
                 Ok(None) => {}
                 Err(not) => {
@@ -296,7 +306,7 @@ impl Broker {
                     }
                     // Queues that were made for it and stay empty are idle from now on.
                     for queue in wanted.keys().filter_map(|name| self.directory.queue(name)) {
-                        self.apply(&queue, queue.unused(now), now);
+                        self.apply(&queue, queue.unused(now), None, now);
                     }
                     return Err(not);
                 }
@@ -305,24 +315,30 @@ impl Broker {
         Ok(reserved)
     }
 
-    fn reserve(
-        &self,
-        route: &Route,
-        messages: usize,
-        octets: usize,
-        sender: &Arc<Outbound>,
-    ) -> Result<Option<Arc<Queue>>, Sent> {
+    fn reserve(&self, route: &Route, all: Wanted<'_>, sender: &Arc<Outbound>) -> Result<Option<Arc<Queue>>, Sent> {
         loop {
             let Some(queue) = self.queue_for(route).map_err(Sent::Refused)? else {
                 return Ok(None);
             };
-            match queue.reserve(messages, octets, sender) {
+            if let Some(why) = all.persistent.and_then(|message| queue.refuses(message)) {
+                return Err(Sent::Refused(Refused::NotStored(why)));
+            }
+            match queue.reserve(all.messages, all.octets, sender) {
                 Ok(true) => return Ok(Some(queue)),
                 Ok(false) => self.directory.remove_queue(&queue),
                 Err(full) => return Err(self.full(&queue, full)),
             }
         }
     }
+}
+
+/// What a COMMIT wants of a queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wanted<'a> {
+    messages: usize,
+    octets: usize,
+    /// One of the messages that are to be kept.
+    persistent: Option<&'a Message>,
 }
 
 /// Queues with the messages and octets reserved in them.

@@ -117,6 +117,9 @@ pub struct QueuePolicy {
     pub delivery_limit: u32,
     /// Milliseconds after which an empty queue without consumers is removed. 0 = never.
     pub idle_ms: u64,
+    /// Octets of persistent messages that are kept in memory too; further ones are on disk only until their turn
+    /// comes. None further while messages hold half of [`Settings::memory_high_water`].
+    pub resident: usize,
 }
 
 impl Default for QueuePolicy {
@@ -127,6 +130,7 @@ impl Default for QueuePolicy {
             full: WhenFull::Block,
             delivery_limit: 20,
             idle_ms: 60_000,
+            resident: 8 << 20,
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Counters {
     /// Messages NACKed without requeue, or over the delivery limit, for which there was no room or no right in a
     /// dead-letter queue.
     pub dropped_dead: Counter,
+    /// Messages whose octets could not be read from disk any more.
+    pub lost: Counter,
     /// Messages that gave way to newer ones in the outbound of a subscriber that did not keep up.
     pub skipped: Counter,
     /// Messages moved to a dead-letter queue.
@@ -86,6 +88,8 @@ pub struct Sizes {
     pub patterns: usize,
     /// Messages in queues, unacknowledged ones included.
     pub queued_messages: usize,
+    /// Of these, those that are on disk.
+    pub stored_messages: usize,
     /// Octets of all messages held anywhere.
     pub message_octets: usize,
     /// Dates that the agenda waits for.

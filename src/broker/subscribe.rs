@@ -81,7 +81,7 @@ impl Broker {
             return false;
         };
         let (left, effects) = queue.cancel(consumer, waiting, &self.counters, now);
-        self.apply(queue, effects, now);
+        self.apply(queue, effects, None, now);
         if !matches!(subscription.feed, Feed::Queue(..)) {
             queue.drop_ready();
         }
@@ -108,7 +108,7 @@ impl Broker {
         if let Some((queue, consumer)) = subscription.source() {
             if matches!(subscription.feed, Feed::Queue(..)) {
                 let effects = queue.leave(consumer, unwritten, &self.counters, now);
-                self.apply(queue, effects, now);
+                self.apply(queue, effects, None, now);
             } else {
                 queue.retire();
             }
@@ -125,8 +125,9 @@ impl Broker {
         now: Now,
     ) -> Result<Option<Ticket>, NotHeld> {
         let effects = queue.settle(consumer, tag, settle, &self.counters, now)?;
-        self.apply(queue, effects, now);
-        Ok(self.journal.ticket())
+        let recorded = effects.recorded;
+        self.apply(queue, effects, None, now);
+        Ok(self.ticket(recorded))
     }
 
     /// Holds acknowledgements for a transaction.
@@ -137,13 +138,13 @@ impl Broker {
     /// Deliveries up to `tag` of a subscription in auto mode have been written.
     pub fn written(&self, queue: &Arc<Queue>, consumer: u32, tag: u64, now: Now) {
         let effects = queue.written(consumer, tag, &self.counters, now);
-        self.apply(queue, effects, now);
+        self.apply(queue, effects, None, now);
     }
 
     /// The connection of a consumer has room again.
     pub fn resume(&self, queue: &Arc<Queue>, consumer: u32, now: Now) {
         let effects = queue.resume(consumer, &self.counters, now);
-        self.apply(queue, effects, now);
+        self.apply(queue, effects, None, now);
     }
 
     fn consume(
@@ -205,15 +206,13 @@ impl Broker {
                 idle_ms: 0,
                 ..self.settings.queue.clone()
             };
-            let journal = Arc::clone(&self.journal);
             let queue = Queue::new(
                 0,
                 "".into(),
                 policy,
                 Options::default(),
                 Some(ask.session),
-                journal,
-                Arc::clone(&self.queued),
+                self.passing.clone(),
             );
             queue.consume(self.terms(ask, lane, outbound), &self.counters, now);
             Arc::new(queue)

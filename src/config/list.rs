@@ -415,6 +415,13 @@ pub(super) static OPTIONS: &[Opt] = &[
         "Time after which an empty queue without consumers is removed. 0s: never.",
     ),
     host(
+        "queue",
+        "resident",
+        size(0..=TIB, |b| &mut b.queue.resident),
+        "Octets of a queue's persistent messages that are kept in memory; further ones are on disk only until their turn \
+         comes. While messages hold half of limits.memory, none further.",
+    ),
+    host(
         "topic",
         "slow_consumer",
         Kind::SlowConsumer(|b| &mut b.topic),

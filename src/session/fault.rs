@@ -207,6 +207,10 @@ impl From<Refused> for Fault {
                 NOT_OWNER,
                 format!("\"{name}\" is private to another session or already in use; only its owner may subscribe to it."),
             ),
+            Refused::NotStored(why) => Fault::new(
+                NOT_STORED,
+                format!("The persistent message could not be stored: {why}. It is nowhere; send it again later."),
+            ),
             Refused::OtherOptions(name) => Fault::new(
                 OTHER_OPTIONS,
                 format!(

@@ -1,7 +1,10 @@
 //! Queues: each message to one of those who compete for it, kept until it is settled.
 
+mod kept;
 mod ledger;
+mod options;
 mod ready;
+mod room;
 mod settle;
 mod state;
 
@@ -9,53 +12,41 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use ledger::{NotHeld, Tags};
+pub use options::Options;
 pub use ready::Entry;
 
 use ledger::Ledger;
+use ready::Ready;
 use state::{Consumer, State};
 
 use super::journal::{Journal, Record};
-use super::message::Message;
+use super::message::{Gauge, Message};
 use super::outbound::{Delivery, LaneId, Offer, Offered, Outbound, SlowConsumer};
 use super::settings::{Prefetch, QueuePolicy, TopicPolicy, WhenFull};
 use super::stats::Counters;
 use super::subscription::{AckMode, Target};
 use super::Now;
 
-/// What a client may ask of a queue that it is the first to name, beside the operator's policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// `x-message-ttl`: milliseconds that messages live at most.
-    pub message_ttl: Option<u64>,
-    /// `x-max-length`: messages; the oldest gives way.
-    pub max_messages: Option<usize>,
-    /// `x-max-length-bytes`: octets; the oldest gives way.
-    pub max_bytes: Option<usize>,
-    /// `x-expires`: milliseconds after which the unused queue goes away.
-    pub idle_ms: Option<u64>,
-    /// `x-dead-letter-routing-key`: the queue to which dead messages go.
-    pub dead_letter: Option<Arc<str>>,
-    /// `auto-delete:true`: goes away with its last consumer.
-    pub auto_delete: bool,
+/// What the queues of a broker share.
+#[derive(Clone, Debug)]
+pub struct Commons {
+    /// Where what happens to persistent messages is written down.
+    pub journal: Arc<dyn Journal>,
+    /// Messages in all of them.
+    pub tally: Arc<Tally>,
+    /// Octets of all messages.
+    pub gauge: Arc<Gauge>,
+    /// How many there may be before senders wait.
+    pub high_water: usize,
 }
 
-impl Options {
-    /// The policy with what the client asked for.
-    pub fn narrow(&self, policy: &QueuePolicy) -> QueuePolicy {
-        let mut narrowed = policy.clone();
-        if let Some(messages) = self.max_messages {
-            narrowed.messages = messages.min(policy.messages);
-            narrowed.full = WhenFull::DropHead;
-        }
-        if let Some(bytes) = self.max_bytes {
-            narrowed.bytes = bytes.min(policy.bytes);
-            narrowed.full = WhenFull::DropHead;
-        }
-        if let Some(idle) = self.idle_ms {
-            narrowed.idle_ms = idle.max(1);
-        }
-        narrowed
-    }
+/// Messages in all queues of a broker.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// All of them.
+    pub messages: AtomicUsize,
+    /// Those that the journal keeps.
+    pub stored: AtomicUsize,
 }
 
 /// One queue.
@@ -70,9 +61,9 @@ pub struct Queue {
     /// What was asked for when it was made.
     pub options: Options,
     policy: QueuePolicy,
-    journal: Arc<dyn Journal>,
-    /// Messages in all queues of the broker.
-    queued: Arc<AtomicUsize>,
+    commons: Commons,
+    /// The journal outlives the process: only then does the queue write to it and wait for it.
+    durable: bool,
     /// Locked before any outbound, never after; no destination is locked under it.
     state: Mutex<State>,
 }
@@ -134,6 +125,8 @@ pub struct Effects {
     pub idle: bool,
     /// Its last consumer has gone and it is to go too.
     pub delete: bool,
+    /// The journal was told something: what promises it waits for a ticket.
+    pub recorded: bool,
 }
 
 impl Queue {
@@ -144,18 +137,21 @@ impl Queue {
         policy: QueuePolicy,
         options: Options,
         owner: Option<u64>,
-        journal: Arc<dyn Journal>,
-        queued: Arc<AtomicUsize>,
+        commons: Commons,
     ) -> Queue {
+        let state = State {
+            ready: Ready::new(Arc::clone(&commons.gauge)),
+            ..State::default()
+        };
         Queue {
             number,
             name,
             owner,
             policy: options.narrow(&policy),
             options,
-            journal,
-            queued,
-            state: Mutex::default(),
+            durable: commons.journal.is_durable(),
+            commons,
+            state: Mutex::new(state),
         }
     }
 
@@ -201,7 +197,7 @@ impl Queue {
                 return Pushed::Full(full);
             }
             let Some(oldest) = state.ready.pop_least() else { break };
-            self.remove(&mut state, &oldest, batch);
+            self.remove(&mut state, oldest, batch);
             counters.dropped_queue_full.one();
         }
         self.append(&mut state, message, batch);
@@ -229,7 +225,7 @@ impl Queue {
             let Some(oldest) = state.ready.pop_least() else {
                 return Offered::Gone;
             };
-            self.uncount(&mut state, &oldest);
+            self.uncount(&mut state, oldest);
         }
         self.append(&mut state, offer.message, None);
         self.dispatch(&mut state, counters, now);
@@ -260,44 +256,11 @@ impl Queue {
         }
     }
 
-    /// Promises room for a COMMIT. Undone by [`Queue::unreserve`], used up by [`Queue::push_reserved`].
-    pub fn reserve(&self, messages: usize, octets: usize, sender: &Arc<Outbound>) -> Result<bool, Full> {
-        let mut state = self.lock();
-        if state.retired {
-            return Ok(false);
-        }
-        if let Err(full) = self.room(&state, messages, octets) {
-            if full.verdict != WhenFull::DropHead {
-                state.wait(sender);
-                return Err(full);
-            }
-        }
-        state.reserved_messages += messages;
-        state.reserved_octets += octets;
-        Ok(true)
-    }
-
     /// What there is to see to when nothing came into a queue that may have been made for it.
     pub fn unused(&self, now: Now) -> Effects {
         Effects {
             idle: self.note_idle(&mut self.lock(), now),
             ..Effects::default()
-        }
-    }
-
-    /// Gives promised room back.
-    pub fn unreserve(&self, messages: usize, octets: usize) {
-        let mut state = self.lock();
-        state.unreserve(messages, octets);
-        state.call_waiting(messages);
-    }
-
-    /// A sender that waited for room has gone. It may have been called already: then the call goes to the next.
-    pub fn stop_waiting(&self, sender: &Arc<Outbound>) {
-        let mut state = self.lock();
-        state.waiting.retain(|waiting| !Arc::ptr_eq(waiting, sender));
-        if self.room(&state, 1, 0).is_ok() {
-            state.call_waiting(1);
         }
     }
 
@@ -319,7 +282,7 @@ impl Queue {
         }
         while self.room(&state, 1, message.size()).is_err() {
             let Some(oldest) = state.ready.pop_least() else { break };
-            self.remove(&mut state, &oldest, batch);
+            self.remove(&mut state, oldest, batch);
             counters.dropped_queue_full.one();
         }
         self.append(&mut state, message, batch);
@@ -386,7 +349,7 @@ impl Queue {
         state.expiry_announced = None;
         let mut expired = 0;
         while let Some(entry) = state.ready.pop_expired(now.unix_ms) {
-            self.remove(&mut state, &entry, None);
+            self.remove(&mut state, entry, None);
             expired += 1;
         }
         (expired, self.effects(&mut state, Vec::new(), now))
@@ -405,6 +368,9 @@ impl Queue {
             return Err(Some(due));
         }
         state.retired = true;
+        if state.declared {
+            self.commons.journal.write(Record::Remove { queue: self.number }, None);
+        }
         Ok(())
     }
 
@@ -416,87 +382,17 @@ impl Queue {
         }
         state.retired = true;
         let dropped = state.messages;
-        self.queued.fetch_sub(dropped, Ordering::Relaxed);
+        self.untally(&state);
         let kept = std::mem::take(&mut *state);
         state.retired = true;
         if kept.declared {
-            self.journal.write(Record::Remove { queue: self.number }, None);
+            self.commons.journal.write(Record::Remove { queue: self.number }, None);
         }
         drop(state);
         for sender in kept.waiting {
             sender.call();
         }
         dropped
-    }
-
-    /// Whether `messages` of `octets` fit. An empty queue takes one message of any legal size.
-    fn room(&self, state: &State, messages: usize, octets: usize) -> Result<(), Full> {
-        let (held, held_octets) = (
-            state.messages + state.reserved_messages,
-            state.octets + state.reserved_octets,
-        );
-        let fits = held + messages <= self.policy.messages && held_octets + octets <= self.policy.bytes;
-        if fits || (held == 0 && messages <= 1) {
-            return Ok(());
-        }
-        Err(Full {
-            messages: (held, self.policy.messages),
-            bytes: (held_octets, self.policy.bytes),
-            verdict: self.policy.full,
-        })
-    }
-
-    fn append(&self, state: &mut State, message: &Arc<Message>, batch: Option<u64>) {
-        let seq = state.next_seq;
-        state.next_seq += 1;
-        state.messages += 1;
-        state.octets += message.size();
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        state.idle_since = None;
-        if message.properties().persistent {
-            self.declare(state);
-            let append = Record::Append {
-                queue: self.number,
-                seq,
-                attempts: 0,
-                message,
-            };
-            self.journal.write(append, batch);
-        }
-        state.ready.push(seq, Arc::clone(message));
-    }
-
-    /// The journal hears of a queue with the first message that is kept. Not in the batch of that message: the queue
-    /// is there even if the batch comes to nothing.
-    fn declare(&self, state: &mut State) {
-        if !std::mem::replace(&mut state.declared, true) {
-            let declare = Record::Declare {
-                queue: self.number,
-                name: &self.name,
-                terms: &[],
-            };
-            self.journal.write(declare, None);
-        }
-    }
-
-    /// Takes an entry out of the count: it has left the queue for good.
-    fn remove(&self, state: &mut State, entry: &Entry, batch: Option<u64>) {
-        self.uncount(state, entry);
-        if entry.message.properties().persistent {
-            self.journal.write(
-                Record::Settle {
-                    queue: self.number,
-                    seq: entry.seq,
-                },
-                batch,
-            );
-        }
-    }
-
-    fn uncount(&self, state: &mut State, entry: &Entry) {
-        state.messages -= 1;
-        state.octets -= entry.message.size();
-        self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Hands out what can be handed out, to each consumer in turn.
@@ -513,6 +409,9 @@ impl Queue {
                 consumer.standing = false;
                 state.available.pop_front();
                 continue;
+            }
+            if self.durable && !self.is_at_hand(&mut state.ready, &mut state.hand_out) {
+                return;
             }
             let Some(entry) = state.ready.pop() else { return };
             if entry.message.is_expired(now.unix_ms) {
@@ -545,9 +444,16 @@ impl Queue {
         }
     }
 
+    fn untally(&self, state: &State) {
+        let tally = &self.commons.tally;
+        tally.messages.fetch_sub(state.messages, Ordering::Relaxed);
+        tally.stored.fetch_sub(state.stored, Ordering::Relaxed);
+    }
+
     fn effects(&self, state: &mut State, dead: Vec<Dead>, now: Now) -> Effects {
         let mut effects = Effects {
             dead,
+            recorded: std::mem::take(&mut state.recorded),
             ..Effects::default()
         };
         if let Some(at) = state.ready.next_expiry() {
@@ -569,21 +475,10 @@ impl Queue {
         }
         idle && !std::mem::replace(&mut state.idle_announced, true)
     }
-
-    fn call_if_room(&self, state: &mut State) {
-        if !state.waiting.is_empty() && self.room(state, 1, 0).is_ok() {
-            let free = self
-                .policy
-                .messages
-                .saturating_sub(state.messages + state.reserved_messages);
-            state.call_waiting(free);
-        }
-    }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        let left = self.lock().messages;
-        self.queued.fetch_sub(left, Ordering::Relaxed);
+        self.untally(&self.lock());
     }
 }

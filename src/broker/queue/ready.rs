@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::broker::message::Message;
+use crate::broker::journal::Stub;
+use crate::broker::message::{Gauge, Message};
+
+/// What a message whose octets are on disk costs in memory: its place here, and the journal's note of where it lies.
+pub const STUB_OCTETS: usize = 100;
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -16,7 +20,40 @@ pub struct Entry {
     pub attempts: u32,
 }
 
-/// Highest priority first, oldest first among equals. A message that comes back finds its old place.
+/// What is left to say of a message that leaves its queue, whether its octets are in memory or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Its number in the queue.
+    pub seq: u64,
+    /// Octets it counted for.
+    pub size: usize,
+    /// The journal knows of it.
+    pub persistent: bool,
+}
+
+impl From<&Entry> for Gone {
+    fn from(entry: &Entry) -> Self {
+        Gone {
+            seq: entry.seq,
+            size: entry.message.size(),
+            persistent: entry.message.properties().persistent,
+        }
+    }
+}
+
+/// What is known of the message that comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its number in the queue.
+    pub seq: u64,
+    /// The journal knows of it.
+    pub persistent: bool,
+    /// Its octets are in memory.
+    pub here: bool,
+}
+
+/// Highest priority first, oldest first among equals. A message that comes back finds its old place. Those whose
+/// octets are on disk keep their places too: nobody overtakes them.
 #[derive(Debug, Default)]
 pub struct Ready {
     /// By 9 - priority, so that the first is the highest.
@@ -24,17 +61,114 @@ pub struct Ready {
     length: usize,
     /// Those with an end, by it.
     expiring: BTreeSet<(u64, u8, u64)>,
+    /// Octets of persistent messages that are here and could be on disk only.
+    resident: usize,
+    /// Messages whose octets are on disk only.
+    away: Away,
+    /// Those of them that were asked for: level, and what is known.
+    fetching: BTreeMap<u64, (u8, Stub)>,
+    fetching_octets: usize,
+}
+
+/// Messages whose octets are on disk only, and the gauge that holds what their stubs cost.
+#[derive(Debug, Default)]
+struct Away {
+    messages: usize,
+    gauge: Arc<Gauge>,
 }
 
 #[derive(Debug, Default)]
 struct Level {
-    /// Came back from a consumer: all of them older than `fresh`.
-    returned: BTreeMap<u64, Entry>,
-    /// Never given to anyone, in order. One that expired leaves an empty place.
-    fresh: VecDeque<(u64, Option<Arc<Message>>)>,
+    /// Came back from a consumer, or from disk with tries: all of them older than `fresh`.
+    returned: BTreeMap<u64, Returned>,
+    /// Never given to anyone, in order. One that was removed leaves an empty place.
+    fresh: VecDeque<(u64, Option<Place>)>,
+    /// Messages of the level whose octets are on disk only.
+    away: usize,
+    /// Those with lower numbers are here, or were asked for.
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Returned {
+    place: Place,
+    attempts: u32,
+}
+
+/// What the queue has of a message.
+#[derive(Debug)]
+enum Place {
+    /// All of it.
+    Here(Arc<Message>),
+    /// Its octets are on disk, so many of them, and it has no dates: as most.
+    Away(u32),
+    /// Its octets are on disk, and it has dates.
+    Dated(Box<Stub>),
+}
+
+impl Place {
+    fn stub(stub: Stub) -> Place {
+        match stub {
+            Stub {
+                expires: None,
+                due: None,
+                size,
+                ..
+            } => Place::Away(size),
+            dated => Place::Dated(Box::new(dated)),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Place::Here(message) => message.size(),
+            Place::Away(size) => *size as usize,
+            Place::Dated(stub) => stub.size as usize,
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        matches!(self, Place::Here(_))
+    }
+
+    fn is_persistent(&self) -> bool {
+        match self {
+            Place::Here(message) => message.properties().persistent,
+            Place::Away(_) | Place::Dated(_) => true,
+        }
+    }
+
+    fn expires(&self) -> Option<u64> {
+        match self {
+            Place::Here(message) => message.properties().expires,
+            Place::Away(_) => None,
+            Place::Dated(stub) => stub.expires,
+        }
+    }
+
+    /// What the journal is told to find it by; `None` if it is here.
+    fn to_stub(&self, level: u8) -> Option<Stub> {
+        match self {
+            Place::Here(_) => None,
+            Place::Away(size) => Some(Stub {
+                size: *size,
+                priority: 9_u8.saturating_sub(level),
+                ..Stub::default()
+            }),
+            Place::Dated(stub) => Some(**stub),
+        }
+    }
 }
 
 impl Ready {
+    /// Nothing; stubs will be counted in `gauge`.
+    pub fn new(gauge: Arc<Gauge>) -> Ready {
+        Ready {
+            away: Away { messages: 0, gauge },
+            ..Ready::default()
+        }
+    }
+
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -45,118 +179,294 @@ impl Ready {
         self.expiring.first().map(|(at, _, _)| *at)
     }
 
+    /// Octets of persistent messages that are here, and of those that were asked for.
+    pub fn resident(&self) -> usize {
+        self.resident + self.fetching_octets
+    }
+
+    /// Whether some messages on disk were not asked for yet.
+    pub fn has_more_on_disk(&self) -> bool {
+        self.away.messages > self.fetching.len()
+    }
+
+    /// Whether older messages of the priority are on disk only.
+    pub fn is_behind(&self, priority: u8) -> bool {
+        self.away.messages > 0 && self.levels.get(&level_of(priority)).is_some_and(|level| level.away > 0)
+    }
+
     /// Adds a new message; `seq` is higher than any before.
     pub fn push(&mut self, seq: u64, message: Arc<Message>) {
-        let level = level(&message);
-        self.expect(&message, level, seq);
-        self.levels
-            .entry(level)
-            .or_default()
-            .fresh
-            .push_back((seq, Some(message)));
+        if message.properties().persistent {
+            self.resident += message.size();
+        }
+        let level = level_of(message.properties().priority);
+        self.add(seq, level, Place::Here(message));
+    }
+
+    /// Adds a message of which only so much is kept in memory; `seq` is higher than any before.
+    pub fn push_stub(&mut self, seq: u64, stub: Stub) {
+        let level = level_of(stub.priority);
+        self.count_away(level);
+        self.add(seq, level, Place::stub(stub));
+    }
+
+    fn add(&mut self, seq: u64, number: u8, place: Place) {
+        if let Some(at) = place.expires() {
+            self.expiring.insert((at, number, seq));
+        }
+        let level = self.levels.entry(number).or_default();
+        level.fresh.push_back((seq, Some(place)));
         self.length += 1;
     }
 
     /// Puts a message back to its place.
     pub fn put_back(&mut self, entry: Entry) {
-        let level = level(&entry.message);
-        self.expect(&entry.message, level, entry.seq);
-        self.levels.entry(level).or_default().returned.insert(entry.seq, entry);
+        let Entry { seq, message, attempts } = entry;
+        if message.properties().persistent {
+            self.resident += message.size();
+        }
+        let level = level_of(message.properties().priority);
+        self.add_returned(seq, level, Place::Here(message), attempts);
+    }
+
+    /// Puts a message that was tried to its place, of which only so much is kept in memory.
+    pub fn put_back_stub(&mut self, seq: u64, stub: Stub, attempts: u32) {
+        let level = level_of(stub.priority);
+        self.count_away(level);
+        self.add_returned(seq, level, Place::stub(stub), attempts);
+    }
+
+    fn add_returned(&mut self, seq: u64, number: u8, place: Place, attempts: u32) {
+        if let Some(at) = place.expires() {
+            self.expiring.insert((at, number, seq));
+        }
+        let level = self.levels.entry(number).or_default();
+        level.returned.insert(seq, Returned { place, attempts });
         self.length += 1;
     }
 
-    /// Takes the next message.
+    /// What comes next.
+    pub fn head(&mut self) -> Option<Head> {
+        let (seq, place) = self.settled_head()?;
+        Some(Head {
+            seq,
+            persistent: place.is_persistent(),
+            here: place.is_here(),
+        })
+    }
+
+    /// The head, levels that have become empty removed.
+    fn settled_head(&mut self) -> Option<(u64, &Place)> {
+        while self.levels.first_entry()?.get_mut().front().is_none() {
+            self.levels.pop_first();
+        }
+        self.levels.first_entry()?.into_mut().front()
+    }
+
+    /// Takes the next message; `None` if there is none, or if its octets are not here.
     pub fn pop(&mut self) -> Option<Entry> {
         loop {
             let mut first = self.levels.first_entry()?;
             let number = *first.key();
             let level = first.get_mut();
-            let Some(entry) = level.pop() else {
-                first.remove();
-                continue;
-            };
-            self.length -= 1;
-            if let Some(at) = entry.message.properties().expires {
-                self.expiring.remove(&(at, number, entry.seq));
+            match level.front() {
+                None => {
+                    first.remove();
+                    continue;
+                }
+                Some((_, place)) if !place.is_here() => return None,
+                Some(_) => {}
             }
-            return Some(entry);
+            let (seq, place, attempts) = level.pop()?;
+            let Place::Here(message) = place else { return None };
+            self.length -= 1;
+            if message.properties().persistent {
+                self.resident -= message.size();
+            }
+            if let Some(at) = message.properties().expires {
+                self.expiring.remove(&(at, number, seq));
+            }
+            return Some(Entry { seq, message, attempts });
         }
     }
 
     /// Takes the oldest message of the lowest priority: the one that gives way.
-    pub fn pop_least(&mut self) -> Option<Entry> {
+    pub fn pop_least(&mut self) -> Option<Gone> {
         loop {
             let mut last = self.levels.last_entry()?;
             let number = *last.key();
-            let Some(entry) = last.get_mut().pop() else {
+            let Some((seq, place, _)) = last.get_mut().pop() else {
                 last.remove();
                 continue;
             };
-            self.length -= 1;
-            if let Some(at) = entry.message.properties().expires {
-                self.expiring.remove(&(at, number, entry.seq));
-            }
-            return Some(entry);
+            return Some(self.let_go(seq, number, &place));
         }
     }
 
     /// Takes a message that has expired at `unix_ms`.
-    pub fn pop_expired(&mut self, unix_ms: u64) -> Option<Entry> {
+    pub fn pop_expired(&mut self, unix_ms: u64) -> Option<Gone> {
         let (at, number, seq) = *self.expiring.first()?;
         if at > unix_ms {
             return None;
         }
-        self.expiring.pop_first();
-        let level = self.levels.get_mut(&number)?;
-        let entry = level.remove(seq)?;
-        self.length -= 1;
-        if level.returned.is_empty() && level.fresh.is_empty() {
-            self.levels.remove(&number);
-        }
-        Some(entry)
+        self.remove(seq, number)
     }
 
-    fn expect(&mut self, message: &Message, level: u8, seq: u64) {
-        if let Some(at) = message.properties().expires {
-            self.expiring.insert((at, level, seq));
+    /// Takes a message that was asked for and cannot be read.
+    pub fn lose(&mut self, seq: u64) -> Option<Gone> {
+        let (number, _) = self.fetching.get(&seq)?;
+        self.remove(seq, *number)
+    }
+
+    fn remove(&mut self, seq: u64, number: u8) -> Option<Gone> {
+        let level = self.levels.get_mut(&number)?;
+        let place = level.remove(seq)?;
+        if level.front().is_none() {
+            self.levels.remove(&number);
+        }
+        Some(self.let_go(seq, number, &place))
+    }
+
+    fn let_go(&mut self, seq: u64, number: u8, place: &Place) -> Gone {
+        self.length -= 1;
+        let gone = Gone {
+            seq,
+            size: place.size(),
+            persistent: place.is_persistent(),
+        };
+        if let Some(at) = place.expires() {
+            self.expiring.remove(&(at, number, seq));
+        }
+        if !place.is_here() {
+            self.count_back(number);
+            self.stop_fetching(seq);
+        } else if gone.persistent {
+            self.resident -= gone.size;
+        }
+        gone
+    }
+
+    /// Chooses messages on disk to be asked for, those first that come first, up to `octets` of them and at least one.
+    pub fn wanted(&mut self, octets: usize) -> Vec<u64> {
+        let mut wanted = Vec::new();
+        let mut chosen = 0;
+        for (number, level) in &mut self.levels {
+            if level.away == 0 || chosen >= octets.max(1) {
+                continue;
+            }
+            let mut asked = level.asked;
+            for (seq, place) in level.not_asked() {
+                if chosen >= octets.max(1) {
+                    break;
+                }
+                if let Some(stub) = place.to_stub(*number) {
+                    chosen += stub.size as usize;
+                    self.fetching.insert(seq, (*number, stub));
+                    wanted.push(seq);
+                    asked = seq + 1;
+                }
+            }
+            level.asked = asked;
+        }
+        self.fetching_octets += chosen;
+        wanted
+    }
+
+    /// What is known of a message that was asked for.
+    pub fn fetched(&self, seq: u64) -> Option<Stub> {
+        self.fetching.get(&seq).map(|(_, stub)| *stub)
+    }
+
+    /// Puts the octets of a message in that was asked for; false if it has left meanwhile.
+    pub fn load(&mut self, seq: u64, message: Arc<Message>) -> bool {
+        let Some((number, _)) = self.fetching.get(&seq).copied() else {
+            return false;
+        };
+        let place = self.levels.get_mut(&number).and_then(|level| level.place(seq));
+        let Some(place) = place else { return false };
+        self.resident += message.size();
+        *place = Place::Here(message);
+        self.count_back(number);
+        self.stop_fetching(seq);
+        true
+    }
+
+    fn stop_fetching(&mut self, seq: u64) {
+        if let Some((_, stub)) = self.fetching.remove(&seq) {
+            self.fetching_octets -= stub.size as usize;
+        }
+    }
+
+    fn count_away(&mut self, number: u8) {
+        self.away.messages += 1;
+        self.away.gauge.change(0, STUB_OCTETS);
+        self.levels.entry(number).or_default().away += 1;
+    }
+
+    fn count_back(&mut self, number: u8) {
+        self.away.messages -= 1;
+        self.away.gauge.change(STUB_OCTETS, 0);
+        if let Some(level) = self.levels.get_mut(&number) {
+            level.away -= 1;
         }
     }
 }
 
-fn level(message: &Message) -> u8 {
-    9_u8.saturating_sub(message.properties().priority)
+impl Drop for Away {
+    fn drop(&mut self) {
+        self.gauge.change(self.messages * STUB_OCTETS, 0);
+    }
+}
+
+fn level_of(priority: u8) -> u8 {
+    9_u8.saturating_sub(priority)
 }
 
 impl Level {
-    fn pop(&mut self) -> Option<Entry> {
-        if let Some((_, entry)) = self.returned.pop_first() {
-            return Some(entry);
+    fn front(&mut self) -> Option<(u64, &Place)> {
+        while self.fresh.front().is_some_and(|(_, place)| place.is_none()) {
+            self.fresh.pop_front();
+        }
+        let returned = self.returned.first_key_value().map(|(seq, back)| (*seq, &back.place));
+        returned.or_else(|| {
+            let (seq, place) = self.fresh.front()?;
+            place.as_ref().map(|place| (*seq, place))
+        })
+    }
+
+    fn pop(&mut self) -> Option<(u64, Place, u32)> {
+        if let Some((seq, Returned { place, attempts })) = self.returned.pop_first() {
+            return Some((seq, place, attempts));
         }
         while let Some((seq, place)) = self.fresh.pop_front() {
-            if let Some(message) = place {
-                return Some(Entry {
-                    seq,
-                    message,
-                    attempts: 0,
-                });
+            if let Some(place) = place {
+                return Some((seq, place, 0));
             }
         }
         None
     }
 
-    fn remove(&mut self, seq: u64) -> Option<Entry> {
-        if let Some(entry) = self.returned.remove(&seq) {
-            return Some(entry);
+    fn remove(&mut self, seq: u64) -> Option<Place> {
+        if let Some(back) = self.returned.remove(&seq) {
+            return Some(back.place);
         }
         let at = self.fresh.partition_point(|(s, _)| *s < seq);
-        let message = self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.take()?;
-        while self.fresh.front().is_some_and(|(_, place)| place.is_none()) {
-            self.fresh.pop_front();
+        self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.take()
+    }
+
+    fn place(&mut self, seq: u64) -> Option<&mut Place> {
+        if let Some(back) = self.returned.get_mut(&seq) {
+            return Some(&mut back.place);
         }
-        Some(Entry {
-            seq,
-            message,
-            attempts: 0,
-        })
+        let at = self.fresh.partition_point(|(s, _)| *s < seq);
+        self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.as_mut()
+    }
+
+    /// Messages from `asked` on, in order.
+    fn not_asked(&self) -> impl Iterator<Item = (u64, &Place)> {
+        let returned = self.returned.range(self.asked..).map(|(seq, back)| (*seq, &back.place));
+        let at = self.fresh.partition_point(|(seq, _)| *seq < self.asked);
+        let fresh = self.fresh.range(at..);
+        returned.chain(fresh.filter_map(|(seq, place)| Some((*seq, place.as_ref()?))))
     }
 }

@@ -110,7 +110,7 @@ impl Queue {
                 continue;
             };
             match unwritten.is_none_or(|first| tag < first) {
-                true => self.give_back(&mut state, entry, &mut dead, counters),
+                true => self.give_back(&mut state, entry, &mut dead, None, counters),
                 false => state.ready.put_back(entry),
             }
         }
@@ -149,7 +149,7 @@ impl Queue {
                     self.remove(state, &entry, batch);
                     counters.settled.one();
                 }
-                Settle::Nack { requeue: true } => self.give_back(state, entry, &mut dead, counters),
+                Settle::Nack { requeue: true } => self.give_back(state, entry, &mut dead, batch, counters),
                 Settle::Nack { requeue: false } => {
                     self.uncount(state, &entry);
                     let entry = Entry {
@@ -174,7 +174,14 @@ impl Queue {
     }
 
     /// A delivery failed: back to its place, or to the dead if that was the last try.
-    fn give_back(&self, state: &mut State, entry: Entry, dead: &mut Vec<Dead>, counters: &Counters) {
+    fn give_back(
+        &self,
+        state: &mut State,
+        entry: Entry,
+        dead: &mut Vec<Dead>,
+        batch: Option<u64>,
+        counters: &Counters,
+    ) {
         let entry = Entry {
             attempts: entry.attempts + 1,
             ..entry
@@ -188,6 +195,7 @@ impl Queue {
             return;
         }
         counters.redelivered.one();
+        self.note_attempts(state, &entry, batch);
         state.ready.put_back(entry);
     }
 }

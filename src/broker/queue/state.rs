@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::kept::HandOut;
 use super::ledger::Ledger;
 use super::ready::{Entry, Ready};
 use crate::broker::outbound::{LaneId, Outbound};
@@ -16,6 +17,9 @@ pub(super) struct State {
     pub(super) retired: bool,
     /// The journal knows of the queue.
     pub(super) declared: bool,
+    /// It was told something since anybody asked.
+    pub(super) recorded: bool,
+    pub(super) hand_out: HandOut,
     pub(super) ready: Ready,
     pub(super) consumers: BTreeMap<u32, Consumer>,
     pub(super) next_consumer: u32,
@@ -24,6 +28,8 @@ pub(super) struct State {
     /// In the queue, unacknowledged ones included.
     pub(super) messages: usize,
     pub(super) octets: usize,
+    /// Messages of these that the journal keeps.
+    pub(super) stored: usize,
     /// Room promised to COMMITs under way.
     pub(super) reserved_messages: usize,
     pub(super) reserved_octets: usize,

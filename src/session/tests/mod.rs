@@ -1,7 +1,9 @@
 //! Sessions as conversations: frames as text in, frames as text out, and a clock that the test turns.
 
 mod backpressure;
+mod disk;
 mod promises;
+mod stored;
 mod topics;
 
 use std::sync::Arc;
@@ -65,6 +67,15 @@ impl World {
             },
             opened: 0,
         }
+    }
+
+    /// The broker after a stop, or after an end without one, with what `disk` kept. All clients must have gone.
+    pub fn restart(&mut self, disk: &Arc<disk::Disk>) -> broker::Found {
+        let (settings, limits) = (self.broker.settings().clone(), (*self.settings).clone());
+        let before = (self.opened, self.now);
+        *self = World::with(settings, limits, Arc::clone(disk) as Arc<dyn Journal>);
+        (self.opened, self.now) = before;
+        self.broker.recover(&disk.recovered(), self.now)
     }
 
     /// Time goes by, and the clock does what is due.

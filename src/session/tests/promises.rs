@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::{body, header, World};
+use crate::broker::journal::Report;
 use crate::broker::journal::{Listener, Record};
 use crate::broker::settings::QueuePolicy;
 use crate::broker::{Journal, Settings, Ticket, Volatile};
@@ -214,6 +215,8 @@ fn dead_lettering_and_commit_are_one_batch_each() {
     let mut client = world.client();
     client.send(&world, "SEND\ndestination:/queue/q\npersistent:true\n\nx");
     client.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\nack:client\n\n");
+    let (queue, below) = (1, 1_024);
+    world.broker.report(Report::Marked { queue, below }, world.now);
     let frames = client.take(&world);
     let id = header(frames.last().expect("a MESSAGE"), "ack")
         .expect("an id")
@@ -228,6 +231,7 @@ fn dead_lettering_and_commit_are_one_batch_each() {
     let expected = [
         "declare 1 /queue/q",
         "append 1 0",
+        "mark 1 1024",
         "declare 2 /queue/DLQ.q",
         "append 2 0 in batch",
         "settle 1 0 in batch",

@@ -1,0 +1,91 @@
+//! From the journal to the broker: what is found at the start, what is told meanwhile, what is told at a clean stop.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::journal::{Recovered, Report};
+use super::message::Message;
+use super::queue::{Options, Queue};
+use super::{Broker, Now};
+
+/// Numbers for queues that one millisecond of the wall clock stands for: more than can be made in it.
+const NUMBERS_PER_MS: u64 = 1 << 16;
+
+/// What was found at the start, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Queues.
+    pub queues: usize,
+    /// Messages in them.
+    pub messages: usize,
+    /// Octets that they count for.
+    pub octets: u64,
+}
+
+impl Broker {
+    /// Makes again what the journal found. To be called once, before the first session.
+    ///
+    /// What may have been handed out before an unclean stop comes back with `redelivered:true`.
+    pub fn recover(&self, found: &[Recovered], now: Now) -> Found {
+        // Numbers that were given and are not found any more shall not be given again either: they rise with the clock.
+        let highest = found.iter().map(|queue| queue.queue + 1).max().unwrap_or(1);
+        let next = highest.max(now.unix_ms.saturating_mul(NUMBERS_PER_MS));
+        self.next_queue.fetch_max(next, Ordering::Relaxed);
+        let mut sum = Found::default();
+        for queue in found {
+            self.recover_queue(queue, now);
+            sum.queues += 1;
+            sum.messages += queue.entries.len();
+            sum.octets += queue
+                .entries
+                .iter()
+                .map(|(_, _, stub)| u64::from(stub.size))
+                .sum::<u64>();
+        }
+        sum
+    }
+
+    fn recover_queue(&self, found: &Recovered, now: Now) {
+        let mut name: Arc<str> = found.name.as_str().into();
+        if self.directory.queue(&name).is_some() {
+            // Two of one name should not be; if they are, none of their messages shall be lost for it.
+            name = format!("{name}.recovered.{}", found.queue).into();
+        }
+        let options = Options::from_terms(&found.terms).unwrap_or_default();
+        let queue = Arc::new(self.queue_numbered(found.queue, &name, options, self.lasting.clone(), None));
+        let effects = queue.recover(found, now);
+        if self.directory.adopt(&queue) {
+            self.apply(&queue, effects, None, now);
+        }
+    }
+
+    /// Takes what the journal tells.
+    pub fn report(&self, report: Report, now: Now) {
+        let (Report::Marked { queue, .. } | Report::Loaded { queue, .. }) = report;
+        let Some(queue) = self.directory.numbered(queue) else {
+            return;
+        };
+        let effects = match report {
+            Report::Marked { below, .. } => queue.marked(below, &self.counters, now),
+            Report::Loaded { seq, octets, .. } => match self.restored(&queue, seq, octets) {
+                Some(message) => queue.load(seq, message, &self.counters, now),
+                None => queue.lose(seq, &self.counters, now),
+            },
+        };
+        self.apply(&queue, effects, None, now);
+    }
+
+    fn restored(&self, queue: &Queue, seq: u64, octets: Option<Vec<u8>>) -> Option<Arc<Message>> {
+        let stub = queue.fetched(seq)?;
+        let number = self.next_message.fetch_add(1, Ordering::Relaxed);
+        Message::restore(number, &octets?, &stub, &self.gauge).map(Arc::new)
+    }
+
+    /// A clean stop: tells the journal that no message is in doubt. To be called when the last session has ended,
+    /// before the journal is closed.
+    pub fn rest(&self) {
+        for queue in self.directory.durable_queues() {
+            queue.rest();
+        }
+    }
+}
