@@ -100,7 +100,7 @@ impl Broker {
     /// Takes a message. `sender` is nudged when a blocked one may be tried again (a memory limit is asked again by
     /// the clock).
     pub fn send(&self, route: &Route, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Sent {
-        if let Err(limit) = self.memory(message.size()) {
+        if let Err(limit) = self.memory(message.size(), route.to.kind) {
             return Sent::Blocked(limit);
         }
         if route.to.kind == Kind::Topic {
@@ -185,13 +185,13 @@ impl Broker {
         }
     }
 
-    /// Whether another message may be held.
-    fn memory(&self, size: usize) -> Result<(), Limit> {
-        let (held, most) = (
-            self.gauge.octets().saturating_sub(size),
-            self.settings.memory_high_water,
-        );
-        if held >= most {
+    /// Whether another message may be held. What queues hold stays, what goes through topics only passes: a quarter of the
+    /// memory is kept for it, so that queues that nobody empties do not silence topics.
+    fn memory(&self, size: usize, kind: Kind) -> Result<(), Limit> {
+        let most = self.settings.memory_high_water;
+        let reserve = if kind == Kind::Topic { most / 4 } else { 0 };
+        let held = self.gauge.octets().saturating_sub(size);
+        if held >= most + reserve {
             return Err(Limit::Memory(held, most));
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Broker {
     }
 
     fn reserve_all(&self, acts: &[Act], sender: &Arc<Outbound>, now: Now) -> Result<Reservations, Sent> {
-        if let Err(limit) = self.memory(acts.iter().map(Act::size).sum()) {
+        if let Err(limit) = self.memory(acts.iter().map(Act::size).sum(), Kind::Queue) {
             return Err(Sent::Blocked(limit));
         }
         let mut wanted: BTreeMap<&Arc<str>, (&Route, Wanted)> = BTreeMap::new();

@@ -9,6 +9,7 @@ mod check;
 mod file;
 mod kind;
 mod list;
+mod memory;
 mod options;
 mod overlay;
 mod policies;
@@ -136,7 +137,7 @@ pub fn load(
 
     let given = winners([lists.root.given.clone(), from_environment, from_flags]);
     let mut loaded = Loaded {
-        config: Config::default(),
+        config: fitting(),
         warnings: Vec::new(),
         file: source.map(|source| source.name.clone()),
         given,
@@ -152,6 +153,15 @@ pub fn load(
     }
     loaded.warnings = check::warnings(&loaded);
     Ok(loaded)
+}
+
+/// The defaults, for the memory that there is: a broker that dies of its own limit pushes nobody back.
+fn fitting() -> Config {
+    let mut config = Config::default();
+    let half = memory::allowed().and_then(|octets| usize::try_from(octets / 2).ok());
+    let most = &mut config.settings.broker.memory_high_water;
+    *most = half.map_or(*most, |half| half.min(*most));
+    config
 }
 
 fn open(file: Option<&Path>) -> Result<Option<Arc<Source>>, Problems> {

@@ -89,7 +89,12 @@ impl Session {
 
 impl Reference {
     pub fn send(&mut self, route: &Route, message: &Rc<Message>) -> Sent {
-        if self.octets(&[Rc::as_ptr(message)]) >= self.broker.memory_high_water {
+        let reserve = if route.queue {
+            0
+        } else {
+            self.broker.memory_high_water / 4
+        };
+        if self.octets(&[Rc::as_ptr(message)]) >= self.broker.memory_high_water + reserve {
             return Sent::Blocked("memory-full");
         }
         if !route.queue {

@@ -150,6 +150,24 @@ fn above_the_high_water_mark_senders_wait_for_consumers() {
 }
 
 #[test]
+fn queues_that_nobody_empties_do_not_silence_topics() {
+    let mut world = World::new(Settings {
+        memory_high_water: 1_000,
+        ..Settings::default()
+    });
+    let (mut sender, mut other, mut listener) = (world.client(), world.client(), world.client());
+    for n in 0..20 {
+        sender.send(&world, &send(n));
+    }
+    assert!(receipts(&sender.take(&world)).len() < 20, "memory is full");
+    listener.send(&world, "SUBSCRIBE\nid:0\ndestination:/topic/t\n\n");
+    for n in 0..20 {
+        other.send(&world, &format!("SEND\ndestination:/topic/t\nreceipt:{n}\n\n{n}"));
+        assert_eq!(listener.bodies(&world), [n.to_string()]);
+    }
+}
+
+#[test]
 fn a_commit_waits_for_room_in_all_its_queues_and_takes_none_of_it_before() {
     let mut world = World::new(full_at(1, WhenFull::Block));
     let (mut sender, mut consumer) = (world.client(), world.client());
