@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Due {
     /// Messages of the queue expire.
     Expiry,
+    /// Messages of the queue that wait aside are due.
+    Release,
     /// The queue may have been idle for long enough to go.
     Idle,
 }
@@ -47,7 +49,7 @@ impl Agenda {
     /// Strikes out every date of a destination.
     pub fn strike(&self, name: &Arc<str>) {
         let mut dates = self.lock();
-        for due in [Due::Expiry, Due::Idle] {
+        for due in [Due::Expiry, Due::Release, Due::Idle] {
             if let Some(at) = dates.by_name.remove(&(Arc::clone(name), due)) {
                 dates.by_time.remove(&(at, Arc::clone(name), due));
             }

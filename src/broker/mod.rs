@@ -211,7 +211,7 @@ impl Broker {
         self.agenda.next_due()
     }
 
-    /// Does what is due: expiry, removal of idle queues.
+    /// Does what is due: delayed messages, expiry, removal of idle queues.
     pub fn advance(&self, now: Now) {
         while let Some((name, due)) = self.agenda.take_due(now.mono) {
             let Some(queue) = self.directory.queue(&name) else {
@@ -221,6 +221,10 @@ impl Broker {
                 Due::Expiry => {
                     let (expired, effects) = queue.expire(now);
                     self.counters.dropped_expired.add(expired);
+                    self.apply(&queue, effects, None, now);
+                }
+                Due::Release => {
+                    let effects = queue.bring_in(&self.counters, now);
                     self.apply(&queue, effects, None, now);
                 }
                 Due::Idle => match queue.retire_if_idle(now) {
@@ -257,13 +261,17 @@ impl Broker {
         let Effects {
             dead,
             expire_at,
+            release_at,
             idle,
             delete,
             recorded: _,
         } = effects;
+        let mono = |at: u64| now.mono.saturating_add(at.saturating_sub(now.unix_ms));
         if let Some(at) = expire_at {
-            let mono = now.mono + at.saturating_sub(now.unix_ms);
-            self.agenda.add(mono, &queue.name, Due::Expiry);
+            self.agenda.add(mono(at), &queue.name, Due::Expiry);
+        }
+        if let Some(at) = release_at {
+            self.agenda.add(mono(at), &queue.name, Due::Release);
         }
         if idle {
             self.agenda

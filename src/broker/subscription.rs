@@ -47,6 +47,8 @@ pub enum Settle {
     Nack {
         /// Back to the queue (the default).
         requeue: bool,
+        /// Milliseconds after which it is tried again; 0 for at once.
+        delay_ms: u64,
     },
 }
 

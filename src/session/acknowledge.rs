@@ -23,6 +23,7 @@ impl Connected {
         let settle = match frame.command {
             Command::Nack => Settle::Nack {
                 requeue: requeue(frame)?,
+                delay_ms: delay(frame)?,
             },
             _ => Settle::Ack,
         };
@@ -137,6 +138,18 @@ impl Connected {
             Some((serial, tag)) => Place::Of(serial, tag),
             None => Place::Never,
         }
+    }
+}
+
+/// `delay` of a NACK: in how many milliseconds it is tried again.
+fn delay(frame: &Frame<'_>) -> Result<u64, Fault> {
+    let Some(value) = frame.headers.get("delay") else {
+        return Ok(0);
+    };
+    let delay = super::send::read_delay("delay", &value)?;
+    match requeue(frame)? {
+        true => Ok(delay),
+        false => Err(Fault::bad_header("delay", &value, "none beside requeue:false")),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::stomp::{Command, Frame, Headers};
 fn is_unsupported(name: &str) -> bool {
     matches!(
         name,
-        "x-delay" | "JMSXGroupID" | "transformation" | "ActiveMQ.Retain" | "retain" | "_AMQ_LVQ_NAME"
+        "JMSXGroupID" | "transformation" | "ActiveMQ.Retain" | "retain" | "_AMQ_LVQ_NAME"
     ) || name.starts_with("AMQ_SCHEDULED_")
 }
 
@@ -37,6 +37,7 @@ impl<'a> Asked<'a> {
         let mut priority = None;
         let (mut persistent, mut expires) = (None, None);
         let (mut ttl, mut expiration) = (None, None);
+        let mut delay = None;
         for (name, value) in headers.iter() {
             match name.as_ref() {
                 "destination" => first(&mut asked.destination, value),
@@ -49,6 +50,10 @@ impl<'a> Asked<'a> {
                 "expiration" => first(&mut expiration, value),
                 "simpOrigDestination" => asked.for_user = true,
                 "auto-delete" => asked.options = true,
+                name @ ("AMQ_SCHEDULED_DELAY" | "x-delay") if delay.is_none() => {
+                    delay = Some(read_delay(name, &value)?)
+                }
+                "AMQ_SCHEDULED_DELAY" | "x-delay" => {}
                 other if is_unsupported(other) => return Err(Fault::unsupported(other, &value)),
                 other => asked.options |= other.starts_with("x-"),
             }
@@ -64,7 +69,7 @@ impl<'a> Asked<'a> {
             priority: priority.map_or(Ok(4), |value| read_priority(&value))?,
             expires,
             persistent: persistent.is_some_and(|value| value.eq_ignore_ascii_case("true")),
-            due: None,
+            due: delay.filter(|ms| *ms > 0).map(|ms| now.unix_ms.saturating_add(ms)),
         };
         Ok(asked)
     }
@@ -76,6 +81,14 @@ fn read_priority(value: &str) -> Result<u8, Fault> {
         Ok(number) => Ok(number.min(9) as u8),
         Err(_) => Err(Fault::bad_header("priority", value, "0 to 9")),
     }
+}
+
+/// Milliseconds that a message may be held back: a year.
+const DELAY_MAX_MS: u64 = 365 * 86_400_000;
+
+pub(super) fn read_delay(name: &str, value: &str) -> Result<u64, Fault> {
+    let delay = value.trim().parse().ok().filter(|ms| *ms <= DELAY_MAX_MS);
+    delay.ok_or_else(|| Fault::bad_header(name, value, "a number of milliseconds up to 31536000000 (365 days)"))
 }
 
 fn milliseconds(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<u64>, Fault> {
@@ -99,6 +112,12 @@ impl Connected {
             .as_deref()
             .ok_or_else(|| Fault::missing(Command::Send, "destination"))?;
         let route = self.route(name, &asked, &frame.headers)?;
+        if asked.properties.due.is_some() && route.to.kind == Kind::Topic {
+            return Err(Fault::new(
+                fault::UNSUPPORTED,
+                "AMQ_SCHEDULED_DELAY and x-delay are for queues; a topic delivers at once or not at all.",
+            ));
+        }
         if route.owner.is_some() && route.to.kind == Kind::Queue {
             self.own(&route.to.name);
         }

@@ -61,15 +61,19 @@ impl Queue {
         self.durable
     }
 
-    pub(super) fn append(&self, state: &mut State, message: &Arc<Message>, batch: Option<u64>) {
+    pub(super) fn append(&self, state: &mut State, message: &Arc<Message>, batch: Option<u64>, now: Now) {
         let seq = state.next_seq;
         state.next_seq += 1;
         state.messages += 1;
         state.octets += message.size();
         self.commons.tally.messages.fetch_add(1, Ordering::Relaxed);
         state.idle_since = None;
+        let due = message.properties().due.filter(|due| *due > now.unix_ms);
         if !self.keeps(message) {
-            state.ready.push(seq, Arc::clone(message));
+            match due {
+                None => state.ready.push(seq, Arc::clone(message)),
+                Some(due) => self.put_aside(state, due, Entry::new(seq, message)),
+            }
             return;
         }
         self.declare(state);
@@ -86,6 +90,10 @@ impl Queue {
             message,
         };
         self.write(state, append, batch);
+        if let Some(due) = due {
+            self.put_aside(state, due, Entry::new(seq, message));
+            return;
+        }
         match self.takes_in(state, message) {
             true => state.ready.push(seq, Arc::clone(message)),
             false => state.ready.push_stub(seq, message.stub()),
@@ -275,6 +283,12 @@ impl Queue {
         let returned = (found.entries.iter().rev()).find(|(seq, attempts, _)| tried(*seq, *attempts) > 0);
         let returned = returned.map(|(seq, ..)| *seq);
         for (seq, known, stub) in &found.entries {
+            state.octets += stub.size as usize;
+            if let Some(due) = stub.due.filter(|due| *due > now.unix_ms) {
+                // Nobody can have been given it.
+                state.aside.add_stub(due, *seq, *stub, *known);
+                continue;
+            }
             let attempts = tried(*seq, *known);
             if attempts > *known {
                 let record = Record::Attempts {
@@ -288,7 +302,6 @@ impl Queue {
                 true => state.ready.put_back_stub(*seq, *stub, attempts),
                 false => state.ready.push_stub(*seq, *stub),
             }
-            state.octets += stub.size as usize;
         }
         let messages = found.entries.len();
         state.messages = messages;

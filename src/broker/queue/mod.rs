@@ -1,5 +1,6 @@
 //! Queues: each message to one of those who compete for it, kept until it is settled.
 
+mod aside;
 mod kept;
 mod ledger;
 mod options;
@@ -15,6 +16,7 @@ pub use ledger::{NotHeld, Tags};
 pub use options::Options;
 pub use ready::Entry;
 
+use aside::Aside;
 use ledger::Ledger;
 use ready::Ready;
 use state::{Consumer, State};
@@ -121,6 +123,8 @@ pub struct Effects {
     pub dead: Vec<Dead>,
     /// Tell the agenda: messages expire then (milliseconds since 1970).
     pub expire_at: Option<u64>,
+    /// Tell the agenda: messages that wait aside are due then (milliseconds since 1970).
+    pub release_at: Option<u64>,
     /// Tell the agenda: empty and unused from now on.
     pub idle: bool,
     /// Its last consumer has gone and it is to go too.
@@ -141,6 +145,7 @@ impl Queue {
     ) -> Queue {
         let state = State {
             ready: Ready::new(Arc::clone(&commons.gauge)),
+            aside: Aside::new(Arc::clone(&commons.gauge)),
             ..State::default()
         };
         Queue {
@@ -196,11 +201,11 @@ impl Queue {
                 }
                 return Pushed::Full(full);
             }
-            let Some(oldest) = state.ready.pop_least() else { break };
+            let Some(oldest) = state.give_way() else { break };
             self.remove(&mut state, oldest, batch);
             counters.dropped_queue_full.one();
         }
-        self.append(&mut state, message, batch);
+        self.append(&mut state, message, batch, now);
         self.dispatch(&mut state, counters, now);
         Pushed::Done(self.effects(&mut state, Vec::new(), now))
     }
@@ -222,12 +227,12 @@ impl Queue {
                 return Offered::Gone;
             }
             counters.skipped.one();
-            let Some(oldest) = state.ready.pop_least() else {
+            let Some(oldest) = state.give_way() else {
                 return Offered::Gone;
             };
             self.uncount(&mut state, oldest);
         }
-        self.append(&mut state, offer.message, None);
+        self.append(&mut state, offer.message, None, now);
         self.dispatch(&mut state, counters, now);
         match offer.publisher {
             Some(publisher) if *offer.policy == TopicPolicy::Disconnect => {
@@ -281,11 +286,11 @@ impl Queue {
             return Effects::default();
         }
         while self.room(&state, 1, message.size()).is_err() {
-            let Some(oldest) = state.ready.pop_least() else { break };
+            let Some(oldest) = state.give_way() else { break };
             self.remove(&mut state, oldest, batch);
             counters.dropped_queue_full.one();
         }
-        self.append(&mut state, message, batch);
+        self.append(&mut state, message, batch, now);
         self.dispatch(&mut state, counters, now);
         self.effects(&mut state, Vec::new(), now)
     }
@@ -340,6 +345,9 @@ impl Queue {
     fn drop_all_ready(&self, state: &mut State) {
         while let Some(entry) = state.ready.pop() {
             self.remove(state, &entry, None);
+        }
+        while let Some(gone) = state.aside.pop() {
+            self.remove(state, gone, None);
         }
     }
 
@@ -454,6 +462,7 @@ impl Queue {
         let mut effects = Effects {
             dead,
             recorded: std::mem::take(&mut state.recorded),
+            release_at: state.aside.news(),
             ..Effects::default()
         };
         if let Some(at) = state.ready.next_expiry() {

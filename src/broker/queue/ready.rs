@@ -20,6 +20,17 @@ pub struct Entry {
     pub attempts: u32,
 }
 
+impl Entry {
+    /// A message that nobody was given yet.
+    pub fn new(seq: u64, message: &Arc<Message>) -> Entry {
+        Entry {
+            seq,
+            message: Arc::clone(message),
+            attempts: 0,
+        }
+    }
+}
+
 /// What is left to say of a message that leaves its queue, whether its octets are in memory or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
@@ -79,7 +90,7 @@ struct Away {
 
 #[derive(Debug, Default)]
 struct Level {
-    /// Came back from a consumer, or from disk with tries: all of them older than `fresh`.
+    /// Came back from a consumer, from disk with tries, or from aside.
     returned: BTreeMap<u64, Returned>,
     /// Never given to anyone, in order. One that was removed leaves an empty place.
     fresh: VecDeque<(u64, Option<Place>)>,
@@ -233,6 +244,9 @@ impl Ready {
     pub fn put_back_stub(&mut self, seq: u64, stub: Stub, attempts: u32) {
         let level = level_of(stub.priority);
         self.count_away(level);
+        if let Some(level) = self.levels.get_mut(&level) {
+            level.asked = level.asked.min(seq);
+        }
         self.add_returned(seq, level, Place::stub(stub), attempts);
     }
 
@@ -359,6 +373,9 @@ impl Ready {
                 if chosen >= octets.max(1) {
                     break;
                 }
+                if self.fetching.contains_key(&seq) {
+                    continue;
+                }
                 if let Some(stub) = place.to_stub(*number) {
                     chosen += stub.size as usize;
                     self.fetching.insert(seq, (*number, stub));
@@ -428,22 +445,21 @@ impl Level {
             self.fresh.pop_front();
         }
         let returned = self.returned.first_key_value().map(|(seq, back)| (*seq, &back.place));
-        returned.or_else(|| {
-            let (seq, place) = self.fresh.front()?;
-            place.as_ref().map(|place| (*seq, place))
-        })
+        let fresh = self.fresh.front();
+        let fresh = fresh.and_then(|(seq, place)| Some((*seq, place.as_ref()?)));
+        match (returned, fresh) {
+            (Some(back), Some(new)) => Some(if back.0 < new.0 { back } else { new }),
+            (back, new) => back.or(new),
+        }
     }
 
     fn pop(&mut self) -> Option<(u64, Place, u32)> {
-        if let Some((seq, Returned { place, attempts })) = self.returned.pop_first() {
+        let (seq, _) = self.front()?;
+        if let Some(Returned { place, attempts }) = self.returned.remove(&seq) {
             return Some((seq, place, attempts));
         }
-        while let Some((seq, place)) = self.fresh.pop_front() {
-            if let Some(place) = place {
-                return Some((seq, place, 0));
-            }
-        }
-        None
+        let (seq, place) = self.fresh.pop_front()?;
+        Some((seq, place?, 0))
     }
 
     fn remove(&mut self, seq: u64) -> Option<Place> {
@@ -467,6 +483,12 @@ impl Level {
         let returned = self.returned.range(self.asked..).map(|(seq, back)| (*seq, &back.place));
         let at = self.fresh.partition_point(|(seq, _)| *seq < self.asked);
         let fresh = self.fresh.range(at..);
-        returned.chain(fresh.filter_map(|(seq, place)| Some((*seq, place.as_ref()?))))
+        let fresh = fresh.filter_map(|(seq, place)| Some((*seq, place.as_ref()?)));
+        let (mut returned, mut fresh) = (returned.peekable(), fresh.peekable());
+        std::iter::from_fn(move || match (returned.peek(), fresh.peek()) {
+            (Some((back, _)), Some((new, _))) if back > new => fresh.next(),
+            (Some(_), _) => returned.next(),
+            (None, _) => fresh.next(),
+        })
     }
 }

@@ -110,7 +110,7 @@ impl Queue {
                 continue;
             };
             match unwritten.is_none_or(|first| tag < first) {
-                true => self.give_back(&mut state, entry, &mut dead, None, counters),
+                true => self.give_back(&mut state, entry, None, &mut dead, None, counters),
                 false => state.ready.put_back(entry),
             }
         }
@@ -149,8 +149,14 @@ impl Queue {
                     self.remove(state, &entry, batch);
                     counters.settled.one();
                 }
-                Settle::Nack { requeue: true } => self.give_back(state, entry, &mut dead, batch, counters),
-                Settle::Nack { requeue: false } => {
+                Settle::Nack {
+                    requeue: true,
+                    delay_ms,
+                } => {
+                    let due = (delay_ms > 0).then(|| now.unix_ms.saturating_add(delay_ms));
+                    self.give_back(state, entry, due, &mut dead, batch, counters);
+                }
+                Settle::Nack { requeue: false, .. } => {
                     self.uncount(state, &entry);
                     let entry = Entry {
                         attempts: entry.attempts + 1,
@@ -173,11 +179,12 @@ impl Queue {
         self.effects(state, dead, now)
     }
 
-    /// A delivery failed: back to its place, or to the dead if that was the last try.
+    /// A delivery failed: back to its place, at `due` if there is a date, or to the dead if that was the last try.
     fn give_back(
         &self,
         state: &mut State,
         entry: Entry,
+        due: Option<u64>,
         dead: &mut Vec<Dead>,
         batch: Option<u64>,
         counters: &Counters,
@@ -196,6 +203,9 @@ impl Queue {
         }
         counters.redelivered.one();
         self.note_attempts(state, &entry, batch);
-        state.ready.put_back(entry);
+        match due {
+            Some(due) => self.put_aside(state, due, entry),
+            None => state.ready.put_back(entry),
+        }
     }
 }

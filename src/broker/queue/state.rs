@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::kept::HandOut;
 use super::ledger::Ledger;
-use super::ready::{Entry, Ready};
+use super::ready::{Entry, Gone, Ready};
 use crate::broker::outbound::{LaneId, Outbound};
 use crate::broker::patience::Patience;
 use crate::broker::settings::Prefetch;
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) recorded: bool,
     pub(super) hand_out: HandOut,
     pub(super) ready: Ready,
+    /// Not to be delivered yet.
+    pub(super) aside: Aside,
     pub(super) consumers: BTreeMap<u32, Consumer>,
     pub(super) next_consumer: u32,
     /// Consumers that may take a message, in the order in which they are served.
@@ -61,6 +64,12 @@ pub(super) struct Consumer {
 }
 
 impl State {
+    /// Takes the message that gives way in a full queue: the oldest of the lowest priority, else the next that waits
+    /// aside.
+    pub(super) fn give_way(&mut self) -> Option<Gone> {
+        self.ready.pop_least().or_else(|| self.aside.pop())
+    }
+
     /// Has a sender called when there is room. It asks once and again only after it was called.
     pub(super) fn wait(&mut self, sender: &Arc<Outbound>) {
         self.waiting.push_back(Arc::clone(sender));
