@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hoofbeat::broker::settings::{Kind, Prefix, Separator, TopicPolicy, WhenFull};
+use hoofbeat::broker::settings::{
+    DeadLetter, Kind, Policy, Prefix, QueuePolicy, Separator, TopicPolicy, WhenExpired, WhenFull,
+};
 use hoofbeat::server::{Server, Settings};
 use protocol_tests::case::{load, Case};
 use protocol_tests::report::{failures, Column};
@@ -47,10 +49,33 @@ const CHANGES: &[(&str, Change)] = &[
     ("H82", prefixes),
     ("H82b", prefixes),
     ("H84", |settings| settings.session.frame_ms = 500),
+    ("H86a", |settings| {
+        orders(settings, |queue| queue.expired = WhenExpired::DeadLetter);
+    }),
+    ("H86b", |settings| settings.broker.queue.ttl_ms = 1_000),
+    ("H86c", |settings| {
+        orders(settings, |queue| {
+            queue.dead_letter = DeadLetter::Queue("/queue/dead".into())
+        });
+    }),
+    ("H86d", |settings| {
+        settings.broker.queue.dead_letter = DeadLetter::Nowhere
+    }),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());
     }),
 ];
+
+/// A policy for `/queue/orders.` and what follows.
+fn orders(settings: &mut Settings, change: fn(&mut QueuePolicy)) {
+    let mut queue = settings.broker.queue.clone();
+    change(&mut queue);
+    settings.broker.policies = vec![Policy {
+        pattern: "/queue/orders.#".into(),
+        topic: TopicPolicy::default(),
+        queue,
+    }];
+}
 
 fn prefixes(settings: &mut Settings) {
     let prefix = |prefix: &str, kind| Prefix {

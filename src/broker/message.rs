@@ -358,6 +358,7 @@ impl Message {
             publisher: self.publisher,
             properties: Properties {
                 expires: None,
+                due: None,
                 ..self.properties.clone()
             },
             tail,

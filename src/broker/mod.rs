@@ -41,7 +41,7 @@ use agenda::{Agenda, Due};
 use directory::Directory;
 use pattern::Pattern;
 use queue::{Commons, Dead, Effects, Queue};
-use settings::{Policy, QueuePolicy, Separator, TopicPolicy, WhenFull};
+use settings::{DeadLetter, Policy, QueuePolicy, Separator, TopicPolicy, WhenExpired, WhenFull};
 use topic::{Patterns, Topic};
 
 /// What every dead-letter queue's canonical name begins with.
@@ -219,8 +219,7 @@ impl Broker {
             };
             match due {
                 Due::Expiry => {
-                    let (expired, effects) = queue.expire(now);
-                    self.counters.dropped_expired.add(expired);
+                    let effects = queue.expire(&self.counters, now);
                     self.apply(&queue, effects, None, now);
                 }
                 Due::Release => {
@@ -295,7 +294,7 @@ impl Broker {
             let batch = batch.or(own);
             let buried = target.as_ref().is_some_and(|target| {
                 let letter = self.dead_letter(&entry, reason, target);
-                self.push_dead(target, &letter, batch, now)
+                self.push_dead(target, &letter, reason, batch, now)
             });
             match buried {
                 true => self.counters.dead_lettered.one(),
@@ -327,18 +326,34 @@ impl Broker {
         if let Some(named) = &queue.options.dead_letter {
             return Some(Arc::clone(named));
         }
-        let lasting = queue.owner.is_none() && !queue.name.starts_with(DEAD_LETTER_PREFIX);
-        let local = queue.name.strip_prefix("/queue/").unwrap_or(&queue.name);
-        (lasting && !queue.name.is_empty()).then(|| format!("{DEAD_LETTER_PREFIX}{local}").into())
+        if queue.owner.is_some() || queue.name.is_empty() || queue.name.starts_with(DEAD_LETTER_PREFIX) {
+            return None;
+        }
+        let target = match &queue.policy().dead_letter {
+            DeadLetter::Own => {
+                let local = queue.name.strip_prefix("/queue/").unwrap_or(&queue.name);
+                format!("{DEAD_LETTER_PREFIX}{local}")
+            }
+            DeadLetter::Nowhere => return None,
+            DeadLetter::Queue(name) => name.clone(),
+        };
+        // A pattern may match the very queue that it names.
+        (target != *queue.name).then(|| target.into())
     }
 
-    fn push_dead(&self, target: &Arc<str>, message: &Arc<Message>, batch: Option<u64>, now: Now) -> bool {
+    fn push_dead(&self, target: &Arc<str>, message: &Arc<Message>, reason: &str, batch: Option<u64>, now: Now) -> bool {
+        // One that has expired does not expire again but in a last queue: two could hand it to each other for ever.
+        let mortal = reason != "expired" || target.starts_with(DEAD_LETTER_PREFIX);
         loop {
             let made = self
                 .directory
                 .queue_or(target, || self.make_queue(target, queue::Options::default(), None));
             let Ok((queue, _)) = made else { return false };
-            match queue.push(message, batch, None, &self.counters, now) {
+            let message = match mortal {
+                true => self.limited(&queue, message, now),
+                false => Arc::clone(message),
+            };
+            match queue.push(&message, batch, None, &self.counters, now) {
                 queue::Pushed::Done(effects) => {
                     self.apply(&queue, effects, batch, now);
                     return true;
@@ -356,22 +371,24 @@ impl Broker {
             Some(_) => self.passing.clone(),
             None => self.lasting.clone(),
         };
-        self.queue_numbered(number, name, options, commons, owner)
+        let policy = self.queue_policy(name);
+        self.queue_numbered(number, name, policy, options, commons, owner)
     }
 
     fn queue_numbered(
         &self,
         number: u64,
         name: &Arc<str>,
+        mut policy: QueuePolicy,
         options: queue::Options,
         commons: Commons,
         owner: Option<u64>,
     ) -> Queue {
-        let mut policy = self.queue_policy(name);
         if name.starts_with(DEAD_LETTER_PREFIX) {
             // Bounded, and the end of the road: nothing leaves it but by a consumer, or to make room.
             policy.full = WhenFull::DropHead;
             policy.delivery_limit = 0;
+            policy.expired = WhenExpired::Drop;
         }
         Queue::new(number, Arc::clone(name), policy, options, owner, commons)
     }

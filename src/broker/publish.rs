@@ -250,8 +250,8 @@ impl Broker {
     }
 
     /// The message as the queue's own time limit leaves it.
-    fn limited(&self, queue: &Queue, message: &Arc<Message>, now: Now) -> Arc<Message> {
-        let Some(ttl) = queue.options.message_ttl else {
+    pub(super) fn limited(&self, queue: &Queue, message: &Arc<Message>, now: Now) -> Arc<Message> {
+        let Some(ttl) = queue.ttl_ms() else {
             return Arc::clone(message);
         };
         let end = now.unix_ms.saturating_add(ttl);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::journal::{Recovered, Report};
 use super::message::Message;
 use super::queue::{Options, Queue};
+use super::settings::QueuePolicy;
 use super::{Broker, Now};
 
 /// Numbers for queues that one millisecond of the wall clock stands for: more than can be made in it.
@@ -52,7 +53,13 @@ impl Broker {
             name = format!("{name}.recovered.{}", found.queue).into();
         }
         let options = Options::from_terms(&found.terms).unwrap_or_default();
-        let queue = Arc::new(self.queue_numbered(found.queue, &name, options, self.lasting.clone(), None));
+        let policy = QueuePolicy {
+            // What was kept has to be let go of too, whatever the policy has become.
+            durable: true,
+            ..self.queue_policy(&name)
+        };
+        let commons = self.lasting.clone();
+        let queue = Arc::new(self.queue_numbered(found.queue, &name, policy, options, commons, None));
         let effects = queue.recover(found, now);
         if self.directory.adopt(&queue) {
             self.apply(&queue, effects, None, now);

@@ -117,6 +117,14 @@ pub struct QueuePolicy {
     pub delivery_limit: u32,
     /// Milliseconds after which an empty queue without consumers is removed. 0 = never.
     pub idle_ms: u64,
+    /// Milliseconds that a message lives at most. 0 = no limit of the queue's.
+    pub ttl_ms: u64,
+    /// What becomes of a message whose time is over.
+    pub expired: WhenExpired,
+    /// Where dead messages go.
+    pub dead_letter: DeadLetter,
+    /// Whether persistent messages are kept on disk.
+    pub durable: bool,
     /// Octets of persistent messages that are kept in memory too; further ones are on disk only until their turn
     /// comes. None further while messages hold half of [`Settings::memory_high_water`].
     pub resident: usize,
@@ -130,9 +138,35 @@ impl Default for QueuePolicy {
             full: WhenFull::Block,
             delivery_limit: 20,
             idle_ms: 60_000,
+            ttl_ms: 0,
+            expired: WhenExpired::Drop,
+            dead_letter: DeadLetter::Own,
+            durable: true,
             resident: 8 << 20,
         }
     }
+}
+
+/// What becomes of a message whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WhenExpired {
+    /// It is dropped and counted.
+    #[default]
+    Drop,
+    /// It goes to the dead-letter queue.
+    DeadLetter,
+}
+
+/// Where a queue's dead messages go.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum DeadLetter {
+    /// To a queue of the queue's own: `/queue/DLQ.NAME`.
+    #[default]
+    Own,
+    /// Nowhere: they are dropped and counted.
+    Nowhere,
+    /// To the queue of that canonical name.
+    Queue(String),
 }
 
 /// Verdict of a full queue.

@@ -8,7 +8,7 @@ use super::outbound::{LaneHead, LaneId, Outbound};
 use super::publish::Refused;
 use super::queue::{Consume, NotHeld, Options, Queue, Tags};
 use super::selector::Selector;
-use super::settings::{Kind, Prefetch, QueuePolicy, WhenFull};
+use super::settings::{Kind, Prefetch, QueuePolicy, WhenExpired, WhenFull};
 use super::subscription::{AckMode, Feed, Settle, Subscription, Target};
 use super::{Broker, Destination, Now, Selection};
 
@@ -167,7 +167,10 @@ impl Broker {
             }
             let consume = self.terms(ask, lane, outbound);
             match queue.consume(consume, &self.counters, now) {
-                Some(consumer) => return Ok(Feed::Queue(queue, consumer)),
+                Some((consumer, effects)) => {
+                    self.apply(&queue, effects, None, now);
+                    return Ok(Feed::Queue(queue, consumer));
+                }
                 None => self.directory.remove_queue(&queue),
             }
         }
@@ -204,6 +207,7 @@ impl Broker {
                 bytes: self.settings.outbound.bytes,
                 full: WhenFull::DropHead,
                 idle_ms: 0,
+                expired: WhenExpired::Drop,
                 ..self.settings.queue.clone()
             };
             let queue = Queue::new(

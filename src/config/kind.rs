@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::unit;
-use crate::broker::settings::{TopicPolicy, WhenFull};
+use crate::broker::settings::{DeadLetter, TopicPolicy, WhenExpired, WhenFull};
 use crate::server::origin::Origins;
 
 /// A value as the file, the environment or the command line gave it, before its option has been asked.
@@ -78,6 +78,10 @@ pub(super) enum Kind<S: 'static> {
     HeartBeat(fn(&mut S) -> (&mut u32, &mut u32)),
     /// Verdict of a full queue.
     WhenFull(fn(&mut S) -> &mut WhenFull),
+    /// Verdict about an expired message.
+    WhenExpired(fn(&mut S) -> &mut WhenExpired),
+    /// Where dead messages go: `own`, `off`, or a queue.
+    DeadLetter(fn(&mut S) -> &mut DeadLetter),
     /// Verdict about a slow subscriber.
     SlowConsumer(fn(&mut S) -> &mut TopicPolicy),
     /// The header of `latest-only`; set after the verdict, and without a field unless that is `latest-only`.
@@ -91,6 +95,8 @@ const WHEN_FULL: [(&str, WhenFull); 3] = [
     ("reject", WhenFull::Reject),
     ("drop-head", WhenFull::DropHead),
 ];
+
+const WHEN_EXPIRED: [(&str, WhenExpired); 2] = [("drop", WhenExpired::Drop), ("dead-letter", WhenExpired::DeadLetter)];
 
 const SLOW_CONSUMER: [&str; 3] = ["disconnect", "drop-oldest", "latest-only"];
 
@@ -110,7 +116,8 @@ impl<S> Kind<S> {
             Kind::Paths(_) | Kind::Origins(_) => "list",
             Kind::SizeOrAuto(..) => "size or `auto`",
             Kind::HeartBeat(_) => "two durations",
-            Kind::WhenFull(_) | Kind::SlowConsumer(_) => "word",
+            Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::SlowConsumer(_) => "word",
+            Kind::DeadLetter(_) => "queue or word",
             Kind::LatestKey(_) => "header name",
             Kind::Log(_) => "filter",
         }
@@ -141,6 +148,8 @@ impl<S> Kind<S> {
                 "what we can send and what we want, each from 0s (none) to 1d: \"10s,10s\", or one for both".to_string()
             }
             Kind::WhenFull(_) => words(WHEN_FULL.iter().map(|(word, _)| *word)),
+            Kind::WhenExpired(_) => words(WHEN_EXPIRED.iter().map(|(word, _)| *word)),
+            Kind::DeadLetter(_) => "\"own\", \"off\", or a queue such as \"/queue/dead\"".to_string(),
             Kind::SlowConsumer(_) => words(SLOW_CONSUMER),
             Kind::LatestKey(_) => "the name of a header, such as \"symbol\"".to_string(),
             Kind::Log(_) => {
@@ -192,6 +201,16 @@ impl<S> Kind<S> {
                 *at(settings) = known.ok_or("not one of the words")?.1;
                 Ok(())
             }
+            Kind::WhenExpired(at) => {
+                let word = text(value)?;
+                let known = WHEN_EXPIRED.iter().find(|(known, _)| *known == word);
+                *at(settings) = known.ok_or("not one of the words")?.1;
+                Ok(())
+            }
+            Kind::DeadLetter(at) => {
+                *at(settings) = dead_letter(text(value)?)?;
+                Ok(())
+            }
             Kind::SlowConsumer(at) => {
                 let policy = slow_consumer(text(value)?, at(settings))?;
                 *at(settings) = policy;
@@ -238,6 +257,15 @@ impl<S> Kind<S> {
                 let full = *at(settings);
                 quoted(WHEN_FULL.iter().find(|(_, known)| *known == full)?.0)
             }
+            Kind::WhenExpired(at) => {
+                let expired = *at(settings);
+                quoted(WHEN_EXPIRED.iter().find(|(_, known)| *known == expired)?.0)
+            }
+            Kind::DeadLetter(at) => quoted(match at(settings) {
+                DeadLetter::Own => "own",
+                DeadLetter::Nowhere => "off",
+                DeadLetter::Queue(name) => name,
+            }),
             Kind::SlowConsumer(at) => quoted(match at(settings) {
                 TopicPolicy::Disconnect => "disconnect",
                 TopicPolicy::DropOldest => "drop-oldest",
@@ -471,6 +499,17 @@ fn slow_consumer(word: &str, before: &TopicPolicy) -> Result<TopicPolicy, String
             },
         }),
         _ => Err("not one of the words".to_string()),
+    }
+}
+
+fn dead_letter(word: &str) -> Result<DeadLetter, String> {
+    match word {
+        "own" => Ok(DeadLetter::Own),
+        "off" => Ok(DeadLetter::Nowhere),
+        queue if queue.len() > "/queue/".len() && queue.starts_with("/queue/") => {
+            Ok(DeadLetter::Queue(queue.to_string()))
+        }
+        _ => Err("neither a word nor a queue".to_string()),
     }
 }
 

@@ -423,6 +423,34 @@ pub(super) static OPTIONS: &[Opt] = &[
          comes. While messages hold half of limits.memory, none further.",
     ),
     host(
+        "queue",
+        "ttl",
+        duration(0..=YEAR, |b| &mut b.queue.ttl_ms),
+        "Time that a message lives at most in a queue, a dead-letter queue too; what its sender or x-message-ttl says may be \
+         shorter. 0s: as long as they say.",
+    ),
+    host(
+        "queue",
+        "expired",
+        Kind::WhenExpired(|b| &mut b.queue.expired),
+        "What becomes of a message whose time is over. drop: it is dropped and counted. dead-letter: it goes to the \
+         dead-letter queue. With x-dead-letter-routing-key always the latter.",
+    ),
+    host(
+        "queue",
+        "dead_letter",
+        Kind::DeadLetter(|b| &mut b.queue.dead_letter),
+        "Where dead messages go. own: to /queue/DLQ.NAME. off: nowhere, they are dropped and counted. Else to that queue. \
+         x-dead-letter-routing-key of a client wins.",
+    ),
+    host(
+        "queue",
+        "durable",
+        Kind::Flag(|b| &mut b.queue.durable),
+        "Whether persistent messages are kept on disk. If false, they live in memory and end with the process as others do, \
+         and their RECEIPT does not wait for a disk; queues found on disk at the start stay durable until they are removed.",
+    ),
+    host(
         "topic",
         "slow_consumer",
         Kind::SlowConsumer(|b| &mut b.topic),

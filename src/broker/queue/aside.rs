@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ready::{Entry, Gone, Ready, STUB_OCTETS};
+use super::ready::{Entry, Left, Ready, STUB_OCTETS};
 use super::state::State;
 use super::{Effects, Queue};
 use crate::broker::journal::Stub;
@@ -62,17 +62,13 @@ impl Aside {
     }
 
     /// Takes the message whose time comes first: the one that gives way.
-    pub(super) fn pop(&mut self) -> Option<Gone> {
+    pub(super) fn pop(&mut self) -> Option<Left> {
         let ((_, seq), waiting) = self.dates.pop_first()?;
         Some(match waiting {
-            Waiting::Here(entry) => Gone::from(&entry),
-            Waiting::Away(stub, _) => {
+            Waiting::Here(entry) => Left::Here(entry),
+            Waiting::Away(stub, attempts) => {
                 self.gauge.change(STUB_OCTETS, 0);
-                Gone {
-                    seq,
-                    size: stub.size as usize,
-                    persistent: true,
-                }
+                Left::Away { seq, stub, attempts }
             }
         })
     }

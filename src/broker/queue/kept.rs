@@ -238,13 +238,15 @@ impl Queue {
 
     /// What is known of a message that was asked for and has not come; `None` if nobody waits for it any more.
     pub fn fetched(&self, seq: u64) -> Option<Stub> {
-        self.lock().ready.fetched(seq)
+        let state = self.lock();
+        state.ready.fetched(seq).or_else(|| state.doomed.stub(seq))
     }
 
     /// The octets of a message have come.
     pub fn load(&self, seq: u64, message: Arc<Message>, counters: &Counters, now: Now) -> Effects {
         let mut state = self.lock();
-        if let Some(stub) = state.ready.fetched(seq) {
+        let alive = self.bring_dead(&mut state, Entry::new(seq, &message), counters, now);
+        if let (Some(_), Some(stub)) = (alive, state.ready.fetched(seq)) {
             // Made again it may be a little smaller or larger.
             let (before, after) = (stub.size as usize, message.size());
             if state.ready.load(seq, message) {
@@ -258,8 +260,10 @@ impl Queue {
     /// The octets of a message cannot be read any more.
     pub fn lose(&self, seq: u64, counters: &Counters, now: Now) -> Effects {
         let mut state = self.lock();
-        if let Some(gone) = state.ready.lose(seq) {
-            self.remove(&mut state, gone, None);
+        if self.lose_dead(&mut state, seq, counters) {
+            // It had left already.
+        } else if let Some(left) = state.ready.lose(seq) {
+            self.remove(&mut state, Gone::from(&left), None);
             counters.lost.one();
         }
         self.dispatch(&mut state, counters, now);

@@ -4,6 +4,7 @@ mod aside;
 mod kept;
 mod ledger;
 mod options;
+mod perish;
 mod ready;
 mod room;
 mod settle;
@@ -18,7 +19,8 @@ pub use ready::Entry;
 
 use aside::Aside;
 use ledger::Ledger;
-use ready::Ready;
+use perish::Cause;
+use ready::{Gone, Left, Ready};
 use state::{Consumer, State};
 
 use super::journal::{Journal, Record};
@@ -112,7 +114,7 @@ pub enum Pushed {
 pub struct Dead {
     /// The message, and how often it was tried.
     pub entry: Entry,
-    /// `rejected` or `delivery-limit`.
+    /// `rejected`, `delivery-limit`, `expired` or `maxlen`.
     pub reason: &'static str,
 }
 
@@ -154,7 +156,7 @@ impl Queue {
             owner,
             policy: options.narrow(&policy),
             options,
-            durable: commons.journal.is_durable(),
+            durable: policy.durable && commons.journal.is_durable(),
             commons,
             state: Mutex::new(state),
         }
@@ -168,6 +170,15 @@ impl Queue {
     /// The policy with the options.
     pub fn policy(&self) -> &QueuePolicy {
         &self.policy
+    }
+
+    /// Milliseconds that a message lives at most from now on: the least of what the operator and a client say.
+    pub fn ttl_ms(&self) -> Option<u64> {
+        let own = Some(self.policy.ttl_ms).filter(|ms| *ms > 0);
+        match (own, self.options.message_ttl) {
+            (Some(own), Some(asked)) => Some(own.min(asked)),
+            (own, asked) => own.or(asked),
+        }
     }
 
     /// Messages in the queue, unacknowledged ones included.
@@ -202,8 +213,14 @@ impl Queue {
                 return Pushed::Full(full);
             }
             let Some(oldest) = state.give_way() else { break };
-            self.remove(&mut state, oldest, batch);
-            counters.dropped_queue_full.one();
+            match sender {
+                Some(_) => self.perish(&mut state, oldest, Cause::MaxLength, batch, counters),
+                // A dead letter does not make others die: they would go round for ever.
+                None => {
+                    self.remove(&mut state, Gone::from(&oldest), batch);
+                    counters.dropped_queue_full.one();
+                }
+            }
         }
         self.append(&mut state, message, batch, now);
         self.dispatch(&mut state, counters, now);
@@ -230,7 +247,7 @@ impl Queue {
             let Some(oldest) = state.give_way() else {
                 return Offered::Gone;
             };
-            self.uncount(&mut state, oldest);
+            self.uncount(&mut state, Gone::from(&oldest));
         }
         self.append(&mut state, offer.message, None, now);
         self.dispatch(&mut state, counters, now);
@@ -287,8 +304,7 @@ impl Queue {
         }
         while self.room(&state, 1, message.size()).is_err() {
             let Some(oldest) = state.give_way() else { break };
-            self.remove(&mut state, oldest, batch);
-            counters.dropped_queue_full.one();
+            self.perish(&mut state, oldest, Cause::MaxLength, batch, counters);
         }
         self.append(&mut state, message, batch, now);
         self.dispatch(&mut state, counters, now);
@@ -296,7 +312,7 @@ impl Queue {
     }
 
     /// Adds a consumer; `None` if the queue is gone from the directory.
-    pub fn consume(&self, consume: Consume, counters: &Counters, now: Now) -> Option<u32> {
+    pub fn consume(&self, consume: Consume, counters: &Counters, now: Now) -> Option<(u32, Effects)> {
         let mut state = self.lock();
         if state.retired {
             return None;
@@ -325,8 +341,7 @@ impl Queue {
         state.stand(id);
         self.dispatch(&mut state, counters, now);
         // What had expired may have made room.
-        self.call_if_room(&mut state);
-        Some(id)
+        Some((id, self.effects(&mut state, Vec::new(), now)))
     }
 
     /// The consumer's connection has room again.
@@ -346,21 +361,9 @@ impl Queue {
         while let Some(entry) = state.ready.pop() {
             self.remove(state, &entry, None);
         }
-        while let Some(gone) = state.aside.pop() {
-            self.remove(state, gone, None);
+        while let Some(left) = state.aside.pop() {
+            self.remove(state, Gone::from(&left), None);
         }
-    }
-
-    /// Removes what has expired; how many, and when the next does.
-    pub fn expire(&self, now: Now) -> (u64, Effects) {
-        let mut state = self.lock();
-        state.expiry_announced = None;
-        let mut expired = 0;
-        while let Some(entry) = state.ready.pop_expired(now.unix_ms) {
-            self.remove(&mut state, entry, None);
-            expired += 1;
-        }
-        (expired, self.effects(&mut state, Vec::new(), now))
     }
 
     /// Retires the queue if it has been idle for its time. `Err` says when to ask again, if at all.
@@ -423,8 +426,7 @@ impl Queue {
             }
             let Some(entry) = state.ready.pop() else { return };
             if entry.message.is_expired(now.unix_ms) {
-                counters.dropped_expired.one();
-                self.remove(state, &entry, None);
+                self.perish(state, Left::Here(entry), Cause::Expired, None, counters);
                 continue;
             }
             let delivery = Delivery {
@@ -458,19 +460,15 @@ impl Queue {
         tally.stored.fetch_sub(state.stored, Ordering::Relaxed);
     }
 
-    fn effects(&self, state: &mut State, dead: Vec<Dead>, now: Now) -> Effects {
+    fn effects(&self, state: &mut State, mut dead: Vec<Dead>, now: Now) -> Effects {
+        dead.append(&mut state.dead);
         let mut effects = Effects {
             dead,
+            expire_at: self.news_of_expiry(state),
             recorded: std::mem::take(&mut state.recorded),
             release_at: state.aside.news(),
             ..Effects::default()
         };
-        if let Some(at) = state.ready.next_expiry() {
-            if state.expiry_announced.is_none_or(|known| at < known) {
-                state.expiry_announced = Some(at);
-                effects.expire_at = Some(at);
-            }
-        }
         effects.idle = self.note_idle(state, now);
         self.call_if_room(state);
         effects

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::settings::{QueuePolicy, WhenFull};
+use crate::broker::settings::{QueuePolicy, WhenExpired, WhenFull};
 
 /// What a client may ask of a queue that it is the first to name, beside the operator's policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,9 @@ impl Options {
         if let Some(bytes) = self.max_bytes {
             narrowed.bytes = bytes.min(policy.bytes);
             narrowed.full = WhenFull::DropHead;
+        }
+        if self.dead_letter.is_some() {
+            narrowed.expired = WhenExpired::DeadLetter;
         }
         if let Some(idle) = self.idle_ms {
             narrowed.idle_ms = idle.max(1);

@@ -52,6 +52,35 @@ impl From<&Entry> for Gone {
     }
 }
 
+/// A message that leaves its queue, as far as it is in memory.
+#[derive(Debug)]
+pub enum Left {
+    /// All of it.
+    Here(Entry),
+    /// Its octets are on disk only.
+    Away {
+        /// Its number in the queue.
+        seq: u64,
+        /// What is known of it.
+        stub: Stub,
+        /// Deliveries that were written and not settled.
+        attempts: u32,
+    },
+}
+
+impl From<&Left> for Gone {
+    fn from(left: &Left) -> Self {
+        match left {
+            Left::Here(entry) => Gone::from(entry),
+            Left::Away { seq, stub, .. } => Gone {
+                seq: *seq,
+                size: stub.size as usize,
+                persistent: true,
+            },
+        }
+    }
+}
+
 /// What is known of the message that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -305,20 +334,20 @@ impl Ready {
     }
 
     /// Takes the oldest message of the lowest priority: the one that gives way.
-    pub fn pop_least(&mut self) -> Option<Gone> {
+    pub fn pop_least(&mut self) -> Option<Left> {
         loop {
             let mut last = self.levels.last_entry()?;
             let number = *last.key();
-            let Some((seq, place, _)) = last.get_mut().pop() else {
+            let Some((seq, place, attempts)) = last.get_mut().pop() else {
                 last.remove();
                 continue;
             };
-            return Some(self.let_go(seq, number, &place));
+            return Some(self.let_go(seq, number, place, attempts));
         }
     }
 
     /// Takes a message that has expired at `unix_ms`.
-    pub fn pop_expired(&mut self, unix_ms: u64) -> Option<Gone> {
+    pub fn pop_expired(&mut self, unix_ms: u64) -> Option<Left> {
         let (at, number, seq) = *self.expiring.first()?;
         if at > unix_ms {
             return None;
@@ -327,37 +356,41 @@ impl Ready {
     }
 
     /// Takes a message that was asked for and cannot be read.
-    pub fn lose(&mut self, seq: u64) -> Option<Gone> {
+    pub fn lose(&mut self, seq: u64) -> Option<Left> {
         let (number, _) = self.fetching.get(&seq)?;
         self.remove(seq, *number)
     }
 
-    fn remove(&mut self, seq: u64, number: u8) -> Option<Gone> {
+    fn remove(&mut self, seq: u64, number: u8) -> Option<Left> {
         let level = self.levels.get_mut(&number)?;
-        let place = level.remove(seq)?;
+        let (place, attempts) = level.remove(seq)?;
         if level.front().is_none() {
             self.levels.remove(&number);
         }
-        Some(self.let_go(seq, number, &place))
+        Some(self.let_go(seq, number, place, attempts))
     }
 
-    fn let_go(&mut self, seq: u64, number: u8, place: &Place) -> Gone {
+    fn let_go(&mut self, seq: u64, number: u8, place: Place, attempts: u32) -> Left {
         self.length -= 1;
-        let gone = Gone {
-            seq,
-            size: place.size(),
-            persistent: place.is_persistent(),
-        };
         if let Some(at) = place.expires() {
             self.expiring.remove(&(at, number, seq));
         }
-        if !place.is_here() {
+        if let Some(stub) = place.to_stub(number) {
             self.count_back(number);
             self.stop_fetching(seq);
-        } else if gone.persistent {
-            self.resident -= gone.size;
+            return Left::Away { seq, stub, attempts };
         }
-        gone
+        if place.is_persistent() {
+            self.resident -= place.size();
+        }
+        match place {
+            Place::Here(message) => Left::Here(Entry { seq, message, attempts }),
+            Place::Away(_) | Place::Dated(_) => Left::Away {
+                seq,
+                stub: Stub::default(),
+                attempts,
+            },
+        }
     }
 
     /// Chooses messages on disk to be asked for, those first that come first, up to `octets` of them and at least one.
@@ -462,12 +495,13 @@ impl Level {
         Some((seq, place?, 0))
     }
 
-    fn remove(&mut self, seq: u64) -> Option<Place> {
+    fn remove(&mut self, seq: u64) -> Option<(Place, u32)> {
         if let Some(back) = self.returned.remove(&seq) {
-            return Some(back.place);
+            return Some((back.place, back.attempts));
         }
         let at = self.fresh.partition_point(|(s, _)| *s < seq);
-        self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.take()
+        let place = self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.take()?;
+        Some((place, 0))
     }
 
     fn place(&mut self, seq: u64) -> Option<&mut Place> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::aside::Aside;
 use super::kept::HandOut;
 use super::ledger::Ledger;
-use super::ready::{Entry, Gone, Ready};
+use super::perish::Doomed;
+use super::ready::{Entry, Left, Ready};
+use super::Dead;
 use crate::broker::outbound::{LaneId, Outbound};
 use crate::broker::patience::Patience;
 use crate::broker::settings::Prefetch;
@@ -24,6 +26,10 @@ pub(super) struct State {
     pub(super) ready: Ready,
     /// Not to be delivered yet.
     pub(super) aside: Aside,
+    /// Out of the count, on their way to the dead-letter queue: for the next effects.
+    pub(super) dead: Vec<Dead>,
+    /// Those whose octets have to come from disk first.
+    pub(super) doomed: Doomed,
     pub(super) consumers: BTreeMap<u32, Consumer>,
     pub(super) next_consumer: u32,
     /// Consumers that may take a message, in the order in which they are served.
@@ -66,7 +72,7 @@ pub(super) struct Consumer {
 impl State {
     /// Takes the message that gives way in a full queue: the oldest of the lowest priority, else the next that waits
     /// aside.
-    pub(super) fn give_way(&mut self) -> Option<Gone> {
+    pub(super) fn give_way(&mut self) -> Option<Left> {
         self.ready.pop_least().or_else(|| self.aside.pop())
     }
 

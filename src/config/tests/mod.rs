@@ -88,7 +88,8 @@ fn other_value(option: &Opt) -> String {
         "duration" => "\"7s\"".to_string(),
         "number" => "77".to_string(),
         "factor" => "3.5".to_string(),
-        // All of them are false by default.
+        "true/false" if option.key == "durable" => "false".to_string(),
+        // The others are false by default.
         "true/false" => "true".to_string(),
         "address" if option.key == "tcp" => "\"[::1]:7001\"".to_string(),
         "address" => "7002".to_string(),
@@ -97,7 +98,9 @@ fn other_value(option: &Opt) -> String {
         "size or `auto`" => "\"32KiB\"".to_string(),
         "two durations" => "\"3s,4s\"".to_string(),
         "word" if option.key == "full" => "\"reject\"".to_string(),
+        "word" if option.key == "expired" => "\"dead-letter\"".to_string(),
         "word" => "\"latest-only\"".to_string(),
+        "queue or word" => "\"/queue/dead\"".to_string(),
         "header name" => "\"symbol\"".to_string(),
         "filter" => "\"debug\"".to_string(),
         other => panic!("a kind without a value in this test: {other}"),
