@@ -278,7 +278,11 @@ impl Queue {
         state.next_seq = found.next_seq;
         state.hand_out.kept = found.below;
         state.hand_out.asked = found.below;
-        let last = self.policy.delivery_limit.checked_sub(1).unwrap_or(u32::MAX);
+        // Where a message has only one try, it still has to come back as tried.
+        let last = match self.policy.delivery_limit {
+            0 => u32::MAX,
+            limit => (limit - 1).max(1),
+        };
         let tried = |seq: u64, attempts: u32| match seq < found.below && attempts < last {
             true => attempts + 1,
             false => attempts,

@@ -1,0 +1,106 @@
+//! Crashes at every moment: the real broker on a journal whose disk does what a seed says, and what clients were promised.
+//!
+//! `README.md` says what is simulated and how to replay a seed.
+
+// A broken simulation is to fail loudly.
+#![allow(clippy::expect_used)]
+
+mod operations;
+mod paper;
+mod promises;
+#[path = "../model/random.rs"]
+mod random;
+#[path = "../model/wire.rs"]
+mod wire;
+mod world;
+
+use std::collections::BTreeSet;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use promises::Broken;
+use world::World;
+
+type Marks = BTreeSet<&'static str>;
+
+/// Runs the operations of a seed; the marks it reached, or the broken promise and what led to it.
+fn run(seed: u64, operations: &[u64]) -> Result<Marks, (Broken, Vec<String>)> {
+    let (broker, session) = operations::settings(seed);
+    let mut world = World::new(broker, session);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        for number in operations {
+            world.operate(seed, *number)?;
+        }
+        world.finish(seed)
+    }));
+    match outcome {
+        Ok(Ok(())) => Ok(world.marks),
+        Ok(Err(broken)) => Err((broken, world.log)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err((format!("panic: {}", text.unwrap_or_default()), world.log))
+        }
+    }
+}
+
+/// The kind of a broken promise: its words without the numbers.
+fn kind(broken: &str) -> String {
+    let words = broken.split(&['{', '[', '"', ':'][..]).next().unwrap_or_default();
+    words.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// Leaves out operations as long as a promise of the same kind is broken.
+fn shrink(seed: u64, mut operations: Vec<u64>, broken: &str) -> Vec<u64> {
+    let mut chunk = operations.len() / 2;
+    while chunk > 0 {
+        let mut at = 0;
+        while at < operations.len() {
+            let mut fewer = operations.clone();
+            fewer.drain(at..(at + chunk).min(operations.len()));
+            match run(seed, &fewer) {
+                Err((again, _)) if kind(&again) == kind(broken) => operations = fewer,
+                _ => at += chunk,
+            }
+        }
+        chunk /= 2;
+    }
+    operations
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")),
+        Err(_) => default,
+    }
+}
+
+#[test]
+fn every_promise_is_kept() {
+    let first = setting("SIMULATION_SEED", 1);
+    let one = std::env::var("SIMULATION_SEED").is_ok();
+    let seeds = setting("SIMULATION_SEEDS", if one { 1 } else { 200 });
+    let operations: Vec<u64> = (0..setting("SIMULATION_OPS", 1_000)).collect();
+    println!(
+        "seeds {first} to {}, {} operations each",
+        first + seeds - 1,
+        operations.len()
+    );
+    let mut marks = Marks::new();
+    for seed in first..first + seeds {
+        let Err((broken, log)) = run(seed, &operations).map(|reached| marks.extend(reached)) else {
+            continue;
+        };
+        let fewer = shrink(seed, operations.clone(), &broken);
+        let (shrunk, least) = run(seed, &fewer).err().unwrap_or_else(|| (broken.clone(), log));
+        println!("{:#?}", operations::settings(seed).0);
+        println!(
+            "the least operations that show it, {}:\n{}",
+            fewer.len(),
+            least.join("\n")
+        );
+        panic!(
+            "SIMULATION_SEED={seed} SIMULATION_OPS={}\n{broken}\nshrunk: {shrunk}",
+            operations.len()
+        );
+    }
+    println!("reached: {marks:?}");
+}
