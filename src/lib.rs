@@ -20,6 +20,7 @@
 //! | [`stomp`] | the wire: frames, headers, decoding, encoding, heart-beats |
 //! | [`broker`] | the model: destinations, messages, subscriptions, what waits for whom |
 //! | [`session`] | one client's protocol state and every fault it can make |
+//! | [`store`] | the broker's journal on disk: what outlives the process |
 //! | [`server`] | all input and output: listeners, HTTP, WebSocket, TCP, the clock |
 //! | `config` | file, environment and flags of the binary (feature `cli`) |
 //! | `bench` | `hoofbeat bench`: load for any STOMP broker (feature `cli`) |
@@ -36,5 +37,6 @@ pub mod error;
 pub mod server;
 pub mod session;
 pub mod stomp;
+pub mod store;
 
 pub use error::Error;

@@ -4,10 +4,11 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hoofbeat::config::{self, Arguments, ConfigVerb, Loaded, Verb};
+use hoofbeat::config::{self, Arguments, ConfigVerb, Loaded, StoreVerb, Verb};
 use hoofbeat::error::Error;
 use hoofbeat::server::Server;
 use tokio::signal::unix::{signal, Signal, SignalKind};
@@ -37,6 +38,12 @@ fn main() -> ExitCode {
     if let Verb::Bench(arguments) = &verb {
         return hoofbeat::bench::run(arguments);
     }
+    if let Verb::Store {
+        verb: StoreVerb::Check { folder },
+    } = &verb
+    {
+        return check_store(folder);
+    }
     let options = &arguments.options;
     let loaded = match config::load(options.config.as_deref(), std::env::vars_os(), &options.flags()) {
         Ok(loaded) => loaded,
@@ -52,6 +59,9 @@ fn main() -> ExitCode {
         Verb::Serve => serve(&loaded),
         Verb::Check => check(&loaded),
         Verb::Config { .. } => print(&loaded.show()),
+        Verb::Store {
+            verb: StoreVerb::Check { folder },
+        } => check_store(&folder),
         Verb::Bench(arguments) => hoofbeat::bench::run(&arguments),
     }
 }
@@ -61,6 +71,16 @@ fn print(text: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     ExitCode::SUCCESS
+}
+
+fn check_store(folder: &Path) -> ExitCode {
+    match hoofbeat::store::check::check(folder) {
+        Ok(checked) => match (print(&checked.text), checked.damaged) {
+            (_, true) => ExitCode::from(FAILED),
+            (printed, false) => printed,
+        },
+        Err(error) => fail(&error.to_string()),
+    }
 }
 
 fn check(loaded: &Loaded) -> ExitCode {

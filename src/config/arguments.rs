@@ -31,11 +31,27 @@ pub enum Verb {
     Check,
     /// Load a STOMP broker, ours or any other, and tell what it makes of it.
     Bench(Box<crate::bench::Arguments>),
+    /// Look at a data folder.
+    Store {
+        /// What of it.
+        #[command(subcommand)]
+        verb: StoreVerb,
+    },
     /// Print configuration.
     Config {
         /// What of it.
         #[command(subcommand)]
         verb: ConfigVerb,
+    },
+}
+
+/// What to do with a data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum StoreVerb {
+    /// Say what is in a folder that no broker has open, and what of it is damaged; exit code 1 if anything is.
+    Check {
+        /// The folder.
+        folder: PathBuf,
     },
 }
 

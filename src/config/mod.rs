@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use arguments::{Arguments, ConfigVerb, Options, Verb};
+pub use arguments::{Arguments, ConfigVerb, Options, StoreVerb, Verb};
 pub use print::{defaults, documentation};
 pub use problem::{Origin, Problem, Problems, Source, Spot};
 

@@ -1,0 +1,102 @@
+//! Folders and threads.
+
+use std::sync::mpsc::{channel, Sender};
+
+use super::*;
+use crate::broker::journal::Ticket;
+use crate::store::Error;
+
+/// Sends what it hears to the test.
+struct Told(Mutex<Sender<Report>>);
+
+impl Listener for Told {
+    fn report(&self, report: Report) {
+        let _ = self.0.lock().unwrap().send(report);
+    }
+}
+
+fn kept(ticket: Option<Ticket>) {
+    while ticket.as_ref().is_some_and(|ticket| ticket.outcome().is_none()) {
+        std::thread::yield_now();
+    }
+    assert!(ticket.is_none_or(|ticket| ticket.outcome() == Some(true)));
+}
+
+#[test]
+fn many_threads_write_and_the_next_start_finds_it_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened {
+        store, queues, damage, ..
+    } = Store::open(folder.path(), Settings::default()).unwrap();
+    assert!(queues.is_empty() && damage.is_empty());
+    std::thread::scope(|scope| {
+        for queue in 1..=4 {
+            let store = &store;
+            scope.spawn(move || {
+                declare(store, queue);
+                for seq in 1..=100 {
+                    append(store, queue, seq, &[queue as u8; 300], None);
+                    if seq % 10 == 0 {
+                        kept(store.ticket());
+                    }
+                }
+                settle(store, queue, 50, None);
+                store.write(Record::Mark { queue, below: 77 }, None);
+                kept(store.ticket());
+            });
+        }
+    });
+    let (told, tellings) = channel();
+    store.attach(Arc::new(Told(Mutex::new(told))));
+    store.write(Record::Mark { queue: 1, below: 88 }, None);
+    assert!(matches!(
+        tellings.recv().unwrap(),
+        Report::Marked { queue: 1, below: 88 }
+    ));
+    store.fetch(3, &[1, 99]);
+    for _ in 0..2 {
+        let Report::Loaded { queue: 3, octets, .. } = tellings.recv().unwrap() else {
+            panic!("something else");
+        };
+        assert_eq!(octets, Some(stored(&message(&[3; 300]))));
+    }
+    store.close();
+    let opened = Store::open(folder.path(), Settings::default()).unwrap();
+    assert_eq!((opened.queues.len(), opened.damage.len(), opened.next_queue), (4, 0, 5));
+    for queue in &opened.queues {
+        assert_eq!(queue.entries.len(), 99);
+        assert_eq!(
+            (queue.below, queue.next_seq),
+            (if queue.queue == 1 { 88 } else { 77 }, 101)
+        );
+    }
+}
+
+#[test]
+fn a_folder_belongs_to_one_process_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Store::open(folder.path(), Settings::default()).unwrap();
+    let words = folder.path().display().to_string();
+    for error in [
+        Store::open(folder.path(), Settings::default()).unwrap_err(),
+        crate::store::check::check(folder.path()).unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, Error::Locked(_)) && error.to_string().contains(&words),
+            "{error}"
+        );
+    }
+    opened.store.close();
+    drop(opened);
+    let checked = crate::store::check::check(folder.path()).unwrap();
+    assert!(!checked.damaged, "{}", checked.text);
+    Store::open(folder.path(), Settings::default()).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    let error = Store::open(&folder.path().join("file"), Settings::default()).unwrap_err();
+    assert!(error.to_string().contains("file"), "{error}");
+}
