@@ -87,15 +87,44 @@ def comparison(runs):
     return rows
 
 
+COST = "us CPU"
+
+# Tables about ourselves: what the names of their rows begin with, the title, and what the last column compares with the first row.
+ALONE = [
+    ("fan-out 1 to 100, TCP", "Over TCP", None),
+    ("pairs x 10, TCP", None, None),
+    ("grows: ", "Beside what does not match, and deep queues", COST),
+    ("latency: ", "Latency at half of the rate that can be reached (open loop)", "p99"),
+    ("fairness: ", "Latency of 999 quiet pairs, 2,000 messages/s in all (open loop)", "p99"),
+    ("cores: ", "One runtime worker and two, at the same rate (open loop)", COST),
+]
+
+
 def ours_alone(runs):
-    rows = ["| work | us CPU a delivery | deliveries/s | p50 us | p99 us | p99.9 us |", "|---|---|---|---|---|---|"]
-    for name, broker in runs:
-        if broker != "Hoofbeat" or name in SHARED or name in ("idle connections", "connect and subscribe"):
-            continue
-        results = runs[(name, broker)]
-        latency = [number(median(results, "latency", key)) for key in ("p50_us", "p99_us", "p999_us")]
-        rows.append(f"| {name} | {number(cost(runs, name), 2)} | {number(rate(runs, name))} | {' | '.join(latency)} |")
-    return rows
+    rows = []
+    for prefix, title, compared in ALONE:
+        names = [name for name, broker in runs if broker == "Hoofbeat" and name.startswith(prefix)]
+        if title:
+            last = f" {compared}, ratio |" if compared else ""
+            head = f"| {title} | us CPU a delivery | deliveries/s | p50 us | p99 us | p99.9 us |{last}"
+            rows += ["", head, "|---|---|---|---|---|---|" + ("---|" if compared else "")]
+        base = {}
+        for name in names:
+            results = runs[(name, "Hoofbeat")]
+            latency = [median(results, "latency", key) for key in ("p50_us", "p99_us", "p999_us")]
+            figures = {COST: cost(runs, name), "p99": latency[1]}
+            # Queues are compared with the empty queue.
+            kind = "queue" if "a queue" in name else "other"
+            first = base.setdefault(kind, figures)
+            ratio = f" {figures[compared] / first[compared]:.2f} |" if compared and first[compared] else ""
+            cells = [number(cost(runs, name), 2), number(rate(runs, name)), *[number(value) for value in latency]]
+            rows.append(f"| {name.removeprefix(prefix) if prefix.endswith(': ') else name} | {' | '.join(cells)} |{ratio}")
+    return rows[1:]
+
+
+def half_of_the_fan_out(runs):
+    """Messages a second: half of what the closed loop reached."""
+    return max(1, int((rate(runs, "fan-out 1 to 100") or 200_000) / 100 / 2))
 
 
 def bars(runs):
@@ -132,6 +161,9 @@ def bars(runs):
 
 
 def main():
+    if sys.argv[1] == "--half":
+        print(half_of_the_fan_out(read(sys.argv[2])))
+        return
     runs = read(sys.argv[1])
     options = " ".join(["protocol-tests/performance/run", *sys.argv[2].split()])
     troubles = flaws(runs)

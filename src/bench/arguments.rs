@@ -87,6 +87,9 @@ pub struct Arguments {
     /// Further wildcard subscriptions that match nothing
     #[arg(long, help_heading = "Beside the load", value_name = "N", default_value_t = 0)]
     pub patterns: usize,
+    /// Further publishers that send as fast as the broker takes it, to topics that nobody hears
+    #[arg(long, help_heading = "Beside the load", value_name = "N", default_value_t = 0)]
+    pub hot: usize,
     /// Messages to fill the queue with before its consumers come (only `queue`)
     #[arg(long, help_heading = "Load", value_name = "N", default_value_t = 0)]
     pub backlog: u64,

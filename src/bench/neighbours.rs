@@ -1,12 +1,14 @@
 //! What is in the broker besides the load: connections that do nothing, subscriptions that do not match, readers
-//! that do not read.
+//! that do not read, publishers that know no measure.
 
 use std::future::Future;
 use std::rc::Rc;
 
-use tokio::task::JoinSet;
+use tokio::task::{yield_now, JoinSet};
 
 use super::connection::Connection;
+use super::publish::{Frames, BURST};
+use super::stamp::Stamp;
 use super::work::Run;
 use super::{Failure, Scenario};
 
@@ -113,6 +115,40 @@ async fn rest(run: Rc<Run>, mut connection: Connection) {
         return;
     };
     run.trouble(format!("an idle neighbour: {error}"));
+}
+
+/// Publishers without a window: what they send is never read by anybody, and its pace is the broker's.
+pub(super) async fn heat(run: &Rc<Run>) -> Result<(), Failure> {
+    let make = |index| {
+        let run = Rc::clone(run);
+        async move {
+            let connection = Connection::open(&run.arguments, &run.scratch).await?;
+            tokio::task::spawn_local(flood(run, index, connection));
+            Ok(())
+        }
+    };
+    gather(run.arguments.hot, make).await.map(|_| ())
+}
+
+async fn flood(run: Rc<Run>, index: usize, mut connection: Connection) {
+    let topic = format!("{}bench.{}.hot.{index}", run.arguments.topic_prefix, run.name);
+    let frames = Frames::new(&[topic], run.arguments.size, false);
+    let mut stamp = Stamp {
+        due: 0,
+        publisher: 0,
+        number: 0,
+    };
+    let error = loop {
+        for _ in 0..BURST {
+            stamp.number += 1;
+            frames.put(&mut connection.writer, stamp, false);
+        }
+        if let Err(error) = connection.writer.flush().await {
+            break error;
+        }
+        yield_now().await;
+    };
+    run.trouble(format!("a hot neighbour: {error}"));
 }
 
 /// Readers that do not read, of the topics that are written to. They must be held on to.

@@ -14,7 +14,7 @@ use super::work::Run;
 use crate::stomp::Command;
 
 /// Messages written at once at most; then the subscribers have their turn.
-const BURST: u64 = 32;
+pub(super) const BURST: u64 = 32;
 
 /// The runtime's timer is this coarse; the rest of a wait is spent looking at the clock, so that a message is sent
 /// when it is due and not at the timer's next beat.

@@ -36,6 +36,7 @@ pub(super) struct Load {
     pub(super) idle: usize,
     pub(super) others: usize,
     pub(super) patterns: usize,
+    pub(super) hot: usize,
     pub(super) backlog: u64,
     /// That were measured; so with all figures down to `tool_cores`.
     pub(super) seconds: f64,
@@ -194,6 +195,7 @@ impl Load {
             (self.idle as u64, "idle neighbour"),
             (self.others as u64, "other subscription"),
             (self.patterns as u64, "foreign pattern"),
+            (self.hot as u64, "hot publisher"),
             (self.backlog, "message before"),
         ];
         let beside = beside.iter().filter(|(count, _)| *count > 0);

@@ -128,7 +128,18 @@ fn the_open_loop_keeps_its_rate_and_neighbours_change_nothing() {
     let broker = Broker::start();
     let url = broker.tcp();
     let load = ["fanout", "--subscribers", "5", "--publishers", "3", "--rate", "2000"];
-    let beside = ["--idle", "10", "--others", "700", "--patterns", "60", "--stuck", "2"];
+    let beside = [
+        "--idle",
+        "10",
+        "--others",
+        "700",
+        "--patterns",
+        "60",
+        "--stuck",
+        "2",
+        "--hot",
+        "1",
+    ];
     let line = [&load[..], &beside, &["--messages", "40", "--url", &url]].concat();
     assert_eq!(delivered(&line), 600);
 }

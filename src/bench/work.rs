@@ -89,6 +89,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
         gather(run.plan.publishers, open).await?
     };
 
+    neighbours::heat(&run).await?;
     let rss_before = broker.as_ref().map(Processes::rss_kib);
     let progress = Progress::start(&run, broker.clone());
     for (index, connection) in publishers.into_iter().enumerate() {
@@ -372,6 +373,7 @@ impl Run {
             idle: arguments.idle,
             others: arguments.others,
             patterns: arguments.patterns,
+            hot: arguments.hot,
             backlog: arguments.backlog,
             seconds,
             sent,
