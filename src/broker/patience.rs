@@ -6,6 +6,10 @@ const REPAID: u64 = 10;
 /// Beyond that they wait as long as for this many crowds.
 const CROWDS: u64 = 20;
 
+/// One that has taken nothing for this part of a crowd's patience is stuck, and nobody waits for it: a reader that only is
+/// slow takes something far more often.
+const STUCK: u64 = 10;
+
 /// What publishers have waited for one subscriber. Times are `Now::mono`.
 #[derive(Debug, Default)]
 pub struct Patience {
@@ -14,13 +18,22 @@ pub struct Patience {
     /// Milliseconds waited, less a tenth of the time since; as of `owed_at`.
     owed: u64,
     owed_at: u64,
+    /// When it last took something, or something began to wait for it.
+    moved: u64,
 }
 
 impl Patience {
-    /// Until when a publisher should wait, with `patience_ms` for a crowd; `None` once that is used up.
+    /// Until when a publisher should wait before it asks again, with `patience_ms` for a crowd; `None` once that is used
+    /// up, and for a subscriber that is stuck.
     pub fn wait(&mut self, patience_ms: u64, now: u64) -> Option<u64> {
         let until = *self.since.get_or_insert(now) + patience_ms;
+        let until = until.min(self.moved + patience_ms.div_ceil(STUCK));
         (now < until && self.owed(now) < patience_ms * CROWDS).then_some(until)
+    }
+
+    /// The subscriber took something, or something begins to wait for it.
+    pub fn moves(&mut self, now: u64) {
+        self.moved = now;
     }
 
     /// The subscriber has caught up.

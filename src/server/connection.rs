@@ -8,6 +8,7 @@ use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::task::yield_now;
 use tokio::time::{sleep_until, Instant, Sleep};
 
 use crate::broker::Now;
@@ -133,7 +134,12 @@ impl<T: Transport> Connection<T> {
             .octets(self.transport.received() - received, self.transport.accepted() - sent);
         match outcome {
             Err(Over(reason)) => return Poll::Ready(reason),
-            Ok(Rest::Spent) => cx.waker().wake_by_ref(),
+            // Goes on after the runtime has looked at all sockets: a waker alone would let one hot client have dozens of
+            // turns before that, while the quiet ones wait.
+            Ok(Rest::Spent) => {
+                let yielded = pin!(yield_now()).poll(cx);
+                debug_assert!(yielded.is_pending());
+            }
             Ok(_) => timer.arm(self.due(), now, &self.parts.clock, cx),
         }
         Poll::Pending

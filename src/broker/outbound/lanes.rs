@@ -36,8 +36,6 @@ pub(super) struct Lanes {
     /// What publishers wait for the owner, and those who do now.
     patience: Patience,
     publishers: Vec<Arc<Outbound>>,
-    /// When deliveries last left, or began to wait, in `Now::mono`.
-    moved: u64,
     waker: Option<Waker>,
     /// The owner's socket is full: frames need not wake it.
     full: bool,
@@ -142,7 +140,7 @@ impl Lanes {
             self.turn.push_back(id.slot);
         }
         if self.messages == 0 {
-            self.moved = now;
+            self.patience.moves(now);
         }
         self.messages += 1;
         self.octets += size;
@@ -280,10 +278,6 @@ impl Lanes {
         let Some(until) = self.patience.wait(limits.patience_ms, now) else {
             return Offered::Taken;
         };
-        if now >= self.moved + limits.patience_ms {
-            // It has taken nothing for as long.
-            return Offered::Taken;
-        }
         if !self.publishers.last().is_some_and(|last| Arc::ptr_eq(last, publisher)) {
             self.publishers.push(Arc::clone(publisher));
         }
@@ -292,7 +286,7 @@ impl Lanes {
 
     /// Deliveries have left: who need not wait any more.
     pub(super) fn uncrowd(&mut self, limits: &OutboundLimits, now: u64) -> Vec<Arc<Outbound>> {
-        self.moved = now;
+        self.patience.moves(now);
         let (messages, octets) = self.of_topics();
         if messages * 8 > limits.messages || octets * 8 > limits.bytes {
             return Vec::new();

@@ -249,6 +249,9 @@ impl Queue {
             };
             self.uncount(&mut state, Gone::from(&oldest));
         }
+        if state.messages == 0 {
+            state.patience.moves(now.mono);
+        }
         self.append(&mut state, offer.message, None, now);
         self.dispatch(&mut state, counters, now);
         match offer.publisher {

@@ -52,6 +52,7 @@ impl Queue {
         for tag in &tags {
             consumer.ledger.enter(*tag);
         }
+        state.patience.moves(now.mono);
         state.stand(id);
         self.dispatch(&mut state, counters, now);
         // What had expired may have made room.
@@ -139,6 +140,7 @@ impl Queue {
         counters: &Counters,
         now: Now,
     ) -> Effects {
+        state.patience.moves(now.mono);
         let mut dead = Vec::new();
         for tag in tags {
             let Some(entry) = state.consumers.get_mut(&id).and_then(|c| c.ledger.take(*tag)) else {
