@@ -55,11 +55,16 @@ impl Directory {
             return Ok(topic);
         }
         self.check()?;
+        Ok(self.topic_always(name, make))
+    }
+
+    /// The topic called `name`, made if need be, whatever the limit.
+    pub fn topic_always(&self, name: &Arc<str>, make: impl FnOnce() -> Topic) -> Arc<Topic> {
         match self.topics.entry(Arc::clone(name)) {
-            Place::Occupied(known) => Ok(Arc::clone(known.get())),
+            Place::Occupied(known) => Arc::clone(known.get()),
             Place::Vacant(free) => {
                 self.length.fetch_add(1, Ordering::Relaxed);
-                Ok(Arc::clone(&free.insert(Arc::new(make()))))
+                Arc::clone(&free.insert(Arc::new(make())))
             }
         }
     }

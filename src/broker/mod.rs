@@ -7,6 +7,7 @@
 pub mod agenda;
 pub mod destination;
 pub mod directory;
+pub mod durable;
 pub mod journal;
 pub mod message;
 pub mod outbound;
@@ -39,6 +40,7 @@ pub use subscription::{AckMode, Settle, Subscription};
 
 use agenda::{Agenda, Due};
 use directory::Directory;
+use durable::{Bound, DURABLE_PREFIX};
 use pattern::Pattern;
 use queue::{Commons, Dead, Effects, Queue};
 use settings::{DeadLetter, Policy, QueuePolicy, Separator, TopicPolicy, WhenExpired, WhenFull};
@@ -63,6 +65,10 @@ pub struct Broker {
     policies: Vec<(Option<Pattern>, Policy)>,
     directory: Directory,
     patterns: Patterns,
+    /// Durable subscriptions. Locked before any destination.
+    bound: Mutex<Bound>,
+    /// The outbound of subscriptions that nobody is connected to.
+    nobody: Arc<Outbound>,
     /// Topics without own subscriptions that are remembered for wildcard ones, oldest first. Locked alone.
     remembered: Mutex<VecDeque<Arc<Topic>>>,
     agenda: Agenda,
@@ -98,11 +104,14 @@ impl Broker {
             tally: Arc::default(),
             gauge: Arc::clone(&gauge),
             high_water: settings.memory_high_water,
+            durable: settings.durable,
         };
         Broker {
             policies: settings.policies.iter().map(compiled).collect(),
             directory: Directory::new(seed, settings.destinations),
             patterns: Patterns::default(),
+            bound: Mutex::default(),
+            nobody: Arc::new(Outbound::new(settings.outbound)),
             remembered: Mutex::default(),
             agenda: Agenda::default(),
             journal,
@@ -150,6 +159,7 @@ impl Broker {
             stored_messages: self.lasting.tally.stored.load(Ordering::Relaxed),
             message_octets: self.gauge.octets(),
             agenda: self.agenda.len(),
+            durable_subscriptions: self.durable_subscriptions(),
             transactions: self.transactions.load(Ordering::Relaxed),
         }
     }
@@ -227,7 +237,10 @@ impl Broker {
                     self.apply(&queue, effects, None, now);
                 }
                 Due::Idle => match queue.retire_if_idle(now) {
-                    Ok(()) => self.forget_queue(&queue),
+                    Ok(dropped) => {
+                        self.counters.dropped_with_queue.add(dropped as u64);
+                        self.forget_queue(&queue);
+                    }
                     Err(Some(later)) => self.agenda.add(later, &queue.name, Due::Idle),
                     Err(None) => {}
                 },
@@ -252,6 +265,7 @@ impl Broker {
 
     fn forget_queue(&self, queue: &Arc<Queue>) {
         self.directory.remove_queue(queue);
+        self.forget_durable(queue);
         self.agenda.strike(&queue.name);
     }
 
@@ -331,8 +345,9 @@ impl Broker {
         }
         let target = match &queue.policy().dead_letter {
             DeadLetter::Own => {
-                let local = queue.name.strip_prefix("/queue/").unwrap_or(&queue.name);
-                format!("{DEAD_LETTER_PREFIX}{local}")
+                let forms = ["/queue/", DURABLE_PREFIX];
+                let local = forms.iter().find_map(|form| queue.name.strip_prefix(form));
+                format!("{DEAD_LETTER_PREFIX}{}", local.unwrap_or(&queue.name))
             }
             DeadLetter::Nowhere => return None,
             DeadLetter::Queue(name) => name.clone(),
@@ -371,7 +386,7 @@ impl Broker {
             Some(_) => self.passing.clone(),
             None => self.lasting.clone(),
         };
-        let policy = self.queue_policy(name);
+        let policy = self.queue_policy(options.governed(name));
         self.queue_numbered(number, name, policy, options, commons, owner)
     }
 
@@ -384,6 +399,9 @@ impl Broker {
         commons: Commons,
         owner: Option<u64>,
     ) -> Queue {
+        if options.binding.is_some() {
+            policy.idle_ms = self.settings.durable.expires_ms;
+        }
         if name.starts_with(DEAD_LETTER_PREFIX) {
             // Bounded, and the end of the road: nothing leaves it but by a consumer, or to make room.
             policy.full = WhenFull::DropHead;

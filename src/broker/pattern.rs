@@ -64,6 +64,7 @@ enum Step {
 pub struct Pattern {
     steps: Vec<Step>,
     separator: Separator,
+    name: Box<str>,
 }
 
 impl Pattern {
@@ -82,13 +83,19 @@ impl Pattern {
             }
         }
         let many = steps.iter().filter(|step| matches!(step, Step::Many(_))).count();
-        (many <= MANY_MAX).then_some(Pattern { steps, separator })
+        let name = name.into();
+        (many <= MANY_MAX).then_some(Pattern { steps, separator, name })
     }
 
     /// Whether a topic's canonical name matches.
     pub fn matches(&self, name: &str) -> bool {
         let pieces: Vec<&str> = pieces(name, self.separator).collect();
         matches(&self.steps, &pieces)
+    }
+
+    /// As it was written.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How names are cut for this pattern.

@@ -11,7 +11,7 @@ use super::outbound::Outbound;
 use super::queue::{Full, Options, Pushed, Queue, Tags};
 use super::settings::{Kind, WhenFull};
 use super::subscription::Settle;
-use super::topic::{deliver, Published, Publisher};
+use super::topic::{deliver, Publisher, Routes, Topic};
 use super::{Broker, Destination, Now};
 
 /// What a SEND waits for.
@@ -43,6 +43,10 @@ pub enum Refused {
     OtherOptions(Arc<str>),
     /// Persistent messages cannot be stored now, and why.
     NotStored(Arc<str>),
+    /// There are as many durable subscriptions as there may be.
+    TooManyDurable(usize),
+    /// The durable subscription is in use by so many others.
+    InUse(Arc<str>, usize),
 }
 
 impl From<TooMany> for Refused {
@@ -104,9 +108,13 @@ impl Broker {
             return Sent::Blocked(limit);
         }
         if route.to.kind == Kind::Topic {
-            let pause = self.publish(&route.to, message, sender, now);
-            self.counters.sent.one();
-            return Sent::Done(Done { ticket: None, pause });
+            return match self.publish(&route.to, message, sender, now) {
+                Ok(done) => {
+                    self.counters.sent.one();
+                    Sent::Done(done)
+                }
+                Err(not) => not,
+            };
         }
         loop {
             let queue = match self.queue_for(route) {
@@ -145,18 +153,19 @@ impl Broker {
         let persistent = acts.iter().any(Act::is_persistent);
         let batch = persistent.then(|| self.next_batch.fetch_add(1, Ordering::Relaxed));
         let mut pause = None;
-        for act in acts {
+        for (act, durable) in acts.iter().zip(&reserved.durable) {
             match act {
                 Act::Send(route, message) if route.to.kind == Kind::Topic => {
-                    pause = pause.max(self.publish(&route.to, message, sender, now));
+                    for (queue, _, _) in durable.iter().filter_map(|name| reserved.queues.get(name)) {
+                        self.push_reserved(queue, message, batch, now);
+                    }
+                    pause = pause.max(self.publish_live(&route.to, message, sender, now));
                     self.counters.sent.one();
                 }
-                Act::Send(route, message) => match reserved.get(&route.to.name) {
+                Act::Send(route, message) => match reserved.queues.get(&route.to.name) {
                     Some((queue, _, _)) => {
-                        let limited = self.limited(queue, message, now);
-                        let effects = queue.push_reserved(&limited, message.size(), batch, &self.counters, now);
+                        self.push_reserved(queue, message, batch, now);
                         self.counters.sent.one();
-                        self.apply(queue, effects, batch, now);
                     }
                     None => self.counters.dropped_no_queue.one(),
                 },
@@ -187,7 +196,7 @@ impl Broker {
 
     /// Whether another message may be held. What queues hold stays, what goes through topics only passes: a quarter of the
     /// memory is kept for it, so that queues that nobody empties do not silence topics.
-    fn memory(&self, size: usize, kind: Kind) -> Result<(), Limit> {
+    pub(super) fn memory(&self, size: usize, kind: Kind) -> Result<(), Limit> {
         let most = self.settings.memory_high_water;
         let reserve = if kind == Kind::Topic { most / 4 } else { 0 };
         let held = self.gauge.octets().saturating_sub(size);
@@ -197,41 +206,76 @@ impl Broker {
         Ok(())
     }
 
-    /// Gives a message to a topic; until when its publisher should wait for those who do not keep up.
-    fn publish(&self, to: &Destination, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Option<u64> {
+    /// Gives a message to a topic: room for it in all its durable subscriptions first, or it goes to nobody.
+    fn publish(
+        &self,
+        to: &Destination,
+        message: &Arc<Message>,
+        sender: &Arc<Outbound>,
+        now: Now,
+    ) -> Result<Done, Sent> {
+        let Some(topic) = self.topic_for(to) else {
+            self.counters.dropped_no_subscriber.one();
+            return Ok(Done::default());
+        };
+        let routes = topic.routes(&self.patterns);
+        let ticket = match routes.durable.is_empty() {
+            true => None,
+            false => self.keep_for(&routes, message, sender, now)?,
+        };
+        let pause = self.publish_to(&topic, &routes, message, sender, now);
+        Ok(Done { ticket, pause })
+    }
+
+    /// Gives a message to those who are connected to a topic; until when its publisher should wait for those who do
+    /// not keep up.
+    fn publish_live(&self, to: &Destination, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Option<u64> {
+        let Some(topic) = self.topic_for(to) else {
+            self.counters.dropped_no_subscriber.one();
+            return None;
+        };
+        let routes = topic.routes(&self.patterns);
+        self.publish_to(&topic, &routes, message, sender, now)
+    }
+
+    fn publish_to(
+        &self,
+        topic: &Topic,
+        routes: &Routes,
+        message: &Arc<Message>,
+        sender: &Arc<Outbound>,
+        now: Now,
+    ) -> Option<u64> {
         let from = Publisher {
             outbound: sender,
             counters: &self.counters,
             now,
         };
-        let published = match self.directory.topic(&to.name) {
-            Some(topic) => topic.publish(message, &self.patterns, &from),
-            None => self.publish_by_pattern(to, message, &from),
-        };
-        if published.taken == 0 {
+        let published = deliver(&routes.live, message, topic.policy(), &from);
+        if published.taken == 0 && routes.durable.is_empty() {
             self.counters.dropped_no_subscriber.one();
         }
         published.pause
     }
 
-    /// A topic that nobody has named: only wildcard subscriptions can want it, and if some do it is remembered.
-    fn publish_by_pattern(&self, to: &Destination, message: &Arc<Message>, from: &Publisher<'_>) -> Published {
-        if to.reply {
-            return Published::default();
+    /// The topic that a SEND names, if anybody may hear it. One that nobody has named is made if a wildcard
+    /// subscription wants it, and remembered.
+    pub(super) fn topic_for(&self, to: &Destination) -> Option<Arc<Topic>> {
+        if let Some(topic) = self.directory.topic(&to.name) {
+            return Some(topic);
         }
-        let found = self.patterns.find(&to.name, to.separator);
-        if found.is_empty() {
-            return Published::default();
+        if to.reply || self.patterns.find(&to.name, to.separator).is_empty() {
+            return None;
         }
         match self.directory.topic_or(&to.name, || self.make_topic(to, None)) {
             Ok(topic) => {
-                let published = topic.publish(message, &self.patterns, from);
                 if topic.subscriptions() == 0 {
-                    self.remember(topic);
+                    self.remember(Arc::clone(&topic));
                 }
-                published
+                Some(topic)
             }
-            Err(TooMany(_)) => deliver(&found, message, &self.topic_policy(&to.name), from),
+            // For this message only.
+            Err(TooMany(_)) => Some(Arc::new(self.make_topic(to, None))),
         }
     }
 
@@ -261,7 +305,7 @@ impl Broker {
         Arc::new(message.expiring(end))
     }
 
-    fn full(&self, queue: &Queue, full: Full) -> Sent {
+    pub(super) fn full(&self, queue: &Queue, full: Full) -> Sent {
         match full.verdict {
             WhenFull::Reject => {
                 self.counters.refused_queue_full.one();
@@ -276,32 +320,46 @@ impl Broker {
         persistent.then(|| self.journal.ticket()).flatten()
     }
 
+    /// Adds a message to a queue in which there is room for it.
+    pub(super) fn push_reserved(&self, queue: &Arc<Queue>, message: &Arc<Message>, batch: Option<u64>, now: Now) {
+        let limited = self.limited(queue, message, now);
+        let effects = queue.push_reserved(&limited, message.size(), batch, &self.counters, now);
+        self.apply(queue, effects, batch, now);
+    }
+
     fn reserve_all(&self, acts: &[Act], sender: &Arc<Outbound>, now: Now) -> Result<Reservations, Sent> {
         if let Err(limit) = self.memory(acts.iter().map(Act::size).sum(), Kind::Queue) {
             return Err(Sent::Blocked(limit));
         }
-        let mut wanted: BTreeMap<&Arc<str>, (&Route, Wanted)> = BTreeMap::new();
+        let mut wanted: BTreeMap<Arc<str>, Wanted<'_>> = BTreeMap::new();
+        let mut reserved = Reservations::default();
         for act in acts {
-            if let Act::Send(route, message) = act {
-                if route.to.kind == Kind::Queue {
-                    let (_, all) = wanted.entry(&route.to.name).or_insert((route, Wanted::default()));
-                    all.messages += 1;
-                    all.octets += message.size();
-                    if message.properties().persistent {
-                        all.persistent = Some(message);
+            let mut durable = Vec::new();
+            match act {
+                Act::Send(route, message) if route.to.kind == Kind::Queue => {
+                    let all = wanted.entry(Arc::clone(&route.to.name));
+                    all.or_insert_with(|| Wanted::of(Queues::Named(route))).add(message);
+                }
+                Act::Send(route, message) => {
+                    for queue in self.durable_queues(&route.to, message) {
+                        durable.push(Arc::clone(&queue.name));
+                        let all = wanted.entry(Arc::clone(&queue.name));
+                        all.or_insert_with(|| Wanted::of(Queues::Known(queue))).add(message);
                     }
                 }
+                Act::Settle(..) => {}
             }
+            reserved.durable.push(durable);
         }
-        let mut reserved = Reservations::new();
-        for (name, (route, all)) in &wanted {
-            match self.reserve(route, *all, sender) {
+        for (name, all) in &wanted {
+            match self.reserve(all, sender, now) {
                 Ok(Some(queue)) => {
-                    reserved.insert(Arc::clone(name), (queue, all.messages, all.octets));
+                    let place = (queue, all.messages, all.octets);
+                    reserved.queues.insert(Arc::clone(name), place);
                 }
                 Ok(None) => {}
                 Err(not) => {
-                    for (queue, messages, octets) in reserved.values() {
+                    for (queue, messages, octets) in reserved.queues.values() {
                         queue.unreserve(*messages, *octets);
                     }
                     // Queues that were made for it and stay empty are idle from now on.
@@ -315,16 +373,20 @@ impl Broker {
         Ok(reserved)
     }
 
-    fn reserve(&self, route: &Route, all: Wanted<'_>, sender: &Arc<Outbound>) -> Result<Option<Arc<Queue>>, Sent> {
+    fn reserve(&self, all: &Wanted<'_>, sender: &Arc<Outbound>, now: Now) -> Result<Option<Arc<Queue>>, Sent> {
         loop {
-            let Some(queue) = self.queue_for(route).map_err(Sent::Refused)? else {
-                return Ok(None);
+            let queue = match &all.queues {
+                Queues::Named(route) => self.queue_for(route).map_err(Sent::Refused)?,
+                Queues::Known(queue) => Some(Arc::clone(queue)),
             };
+            let Some(queue) = queue else { return Ok(None) };
             if let Some(why) = all.persistent.and_then(|message| queue.refuses(message)) {
                 return Err(Sent::Refused(Refused::NotStored(why)));
             }
-            match queue.reserve(all.messages, all.octets, sender) {
+            match queue.reserve(all.messages, all.octets, sender, now) {
                 Ok(true) => return Ok(Some(queue)),
+                // A durable subscription that was removed meanwhile wants nothing.
+                Ok(false) if queue.is_subscription() => return Ok(None),
                 Ok(false) => self.directory.remove_queue(&queue),
                 Err(full) => return Err(self.full(&queue, full)),
             }
@@ -332,17 +394,52 @@ impl Broker {
     }
 }
 
+/// Where messages of a COMMIT go.
+#[derive(Debug)]
+enum Queues<'a> {
+    /// To a queue that may have to be made.
+    Named(&'a Route),
+    /// To a durable subscription.
+    Known(Arc<Queue>),
+}
+
 /// What a COMMIT wants of a queue.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Wanted<'a> {
+    queues: Queues<'a>,
     messages: usize,
     octets: usize,
     /// One of the messages that are to be kept.
     persistent: Option<&'a Message>,
 }
 
-/// Queues with the messages and octets reserved in them.
-type Reservations = BTreeMap<Arc<str>, (Arc<Queue>, usize, usize)>;
+impl<'a> Wanted<'a> {
+    fn of(queues: Queues<'a>) -> Wanted<'a> {
+        Wanted {
+            queues,
+            messages: 0,
+            octets: 0,
+            persistent: None,
+        }
+    }
+
+    fn add(&mut self, message: &'a Message) {
+        self.messages += 1;
+        self.octets += message.size();
+        if message.properties().persistent {
+            self.persistent = Some(message);
+        }
+    }
+}
+
+/// What is reserved for a COMMIT.
+#[derive(Debug, Default)]
+struct Reservations {
+    /// Queues with the messages and octets reserved in them, by name.
+    queues: BTreeMap<Arc<str>, (Arc<Queue>, usize, usize)>,
+    /// For each act the durable subscriptions that it goes to.
+    durable: Vec<Vec<Arc<str>>>,
+}
 
 impl Act {
     fn is_persistent(&self) -> bool {

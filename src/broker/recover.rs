@@ -56,12 +56,13 @@ impl Broker {
         let policy = QueuePolicy {
             // What was kept has to be let go of too, whatever the policy has become.
             durable: true,
-            ..self.queue_policy(&name)
+            ..self.queue_policy(options.governed(&name))
         };
         let commons = self.lasting.clone();
         let queue = Arc::new(self.queue_numbered(found.queue, &name, policy, options, commons, None));
         let effects = queue.recover(found, now);
         if self.directory.adopt(&queue) {
+            self.bind_again(&queue);
             self.apply(&queue, effects, None, now);
         }
     }

@@ -1,5 +1,7 @@
 //! What an operator may set about destinations and their budgets.
 
+use serde::{Deserialize, Serialize};
+
 /// Settings of one broker (one virtual host).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -21,6 +23,8 @@ pub struct Settings {
     pub unacknowledged: usize,
     /// Further destination forms, tried in order before the built-in ones.
     pub prefixes: Vec<Prefix>,
+    /// Durable subscriptions.
+    pub durable: DurableLimits,
     /// What holds for a topic that no entry of `policies` matches.
     pub topic: TopicPolicy,
     /// What holds for a queue that no entry of `policies` matches.
@@ -47,6 +51,7 @@ impl Default for Settings {
             },
             unacknowledged: 10_000,
             prefixes: Vec::new(),
+            durable: DurableLimits::default(),
             topic: TopicPolicy::default(),
             queue: QueuePolicy::default(),
             policies: Vec::new(),
@@ -169,6 +174,28 @@ pub enum DeadLetter {
     Queue(String),
 }
 
+/// What durable subscriptions to topics may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurableLimits {
+    /// Durable subscriptions that there may be; a further one is an ERROR.
+    pub subscriptions: usize,
+    /// Milliseconds without a consumer after which one is removed with what it holds. 0 = never.
+    pub expires_ms: u64,
+    /// Milliseconds that publishers to the topic of a full one that nobody is connected to are held up by it; after
+    /// that its oldest messages give way, so that it cannot stop a topic for ever.
+    pub grace_ms: u64,
+}
+
+impl Default for DurableLimits {
+    fn default() -> Self {
+        DurableLimits {
+            subscriptions: 10_000,
+            expires_ms: 0,
+            grace_ms: 3_600_000,
+        }
+    }
+}
+
 /// Verdict of a full queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WhenFull {
@@ -213,7 +240,8 @@ pub enum Kind {
 }
 
 /// Segment separators of a topic name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Separator {
     /// `/` and `.`, each matching itself.
     #[default]

@@ -84,6 +84,8 @@ pub struct Sizes {
     pub topics: usize,
     /// Queues.
     pub queues: usize,
+    /// Durable subscriptions, with or without consumers.
+    pub durable_subscriptions: usize,
     /// Wildcard subscriptions.
     pub patterns: usize,
     /// Messages in queues, unacknowledged ones included.

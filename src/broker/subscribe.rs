@@ -33,6 +33,8 @@ pub struct Subscribe {
     pub exclusive: bool,
     /// How a queue that is made is to be.
     pub options: Options,
+    /// The durable subscription that it belongs to, by its canonical name.
+    pub durable: Option<Arc<str>>,
     /// How its MESSAGE frames begin. `queue` and `manual` are set by the broker.
     pub head: LaneHead,
 }
@@ -42,15 +44,16 @@ impl Broker {
     pub fn subscribe(&self, ask: Subscribe, outbound: &Arc<Outbound>, now: Now) -> Result<Subscription, Refused> {
         let feed_is_queue = matches!(&ask.selection, Selection::One(one) if one.kind == Kind::Queue);
         let head = LaneHead {
-            queue: feed_is_queue || ask.mode.is_manual(),
+            queue: feed_is_queue || ask.durable.is_some() || ask.mode.is_manual(),
             manual: ask.mode.is_manual(),
             ..ask.head.clone()
         };
         let lane = outbound.open_lane(ask.serial, head);
-        let feed = match &ask.selection {
-            Selection::One(one) if one.kind == Kind::Queue => self.consume(one, &ask, lane, outbound, now),
-            Selection::One(one) => self.listen(one, &ask, lane, outbound, now),
-            Selection::Pattern(pattern) => {
+        let feed = match (&ask.selection, &ask.durable) {
+            (Selection::One(one), _) if one.kind == Kind::Queue => self.consume(one, &ask, lane, outbound, now),
+            (_, Some(name)) => self.consume_durable(name, &ask, lane, outbound, now),
+            (Selection::One(one), None) => self.listen(one, &ask, lane, outbound, now),
+            (Selection::Pattern(pattern), None) => {
                 let target = self.target(&ask, lane, outbound, now);
                 self.patterns.add(pattern, &target);
                 Ok(Feed::Pattern(pattern.clone(), target))
@@ -227,11 +230,12 @@ impl Broker {
             outbound: Arc::clone(outbound),
             no_local: ask.no_local,
             selector: ask.selector.clone(),
+            durable: None,
             backlog,
         })
     }
 
-    fn terms(&self, ask: &Subscribe, lane: LaneId, outbound: &Arc<Outbound>) -> Consume {
+    pub(super) fn terms(&self, ask: &Subscribe, lane: LaneId, outbound: &Arc<Outbound>) -> Consume {
         let default = match ask.mode {
             AckMode::ClientIndividual => self.settings.prefetch_client_individual,
             AckMode::Auto | AckMode::Client => self.settings.prefetch_client,
@@ -250,6 +254,7 @@ impl Broker {
                 bytes: default.bytes,
             },
             unacknowledged: self.settings.unacknowledged,
+            unwanted: (ask.no_local && ask.durable.is_some()).then_some(ask.session),
         }
     }
 

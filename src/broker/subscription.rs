@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::message::Message;
 use super::outbound::{LaneId, Outbound};
 use super::pattern::Pattern;
 use super::queue::Queue;
@@ -65,11 +66,18 @@ pub struct Target {
     pub no_local: bool,
     /// It only wants what this matches.
     pub selector: Option<Arc<Selector>>,
+    /// It is durable: the queue that keeps its messages. Session, lane and outbound are nobody's.
+    pub durable: Option<Arc<Queue>>,
     /// With manual acknowledgement messages wait in a queue of the subscription's own.
     pub backlog: Option<Arc<Queue>>,
 }
 
 impl Target {
+    /// Whether its selector, if it has one, matches.
+    pub fn selects(&self, message: &Message) -> bool {
+        self.selector.as_ref().is_none_or(|selector| selector.matches(message))
+    }
+
     fn key(&self) -> (u64, u32) {
         (self.session, self.lane.serial)
     }

@@ -12,7 +12,13 @@ use super::subscription::Target;
 use super::Now;
 
 /// Subscriptions of one moment, shared by the publishers that use them.
-type Targets = Arc<[Arc<Target>]>;
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// Those of connections.
+    pub live: Box<[Arc<Target>]>,
+    /// Those that outlive them.
+    pub durable: Box<[Arc<Target>]>,
+}
 
 /// Wildcard subscriptions of a broker.
 #[derive(Debug)]
@@ -116,7 +122,7 @@ struct State {
     /// Subscriptions to exactly this topic.
     own: Vec<Arc<Target>>,
     /// `own` and the wildcard ones, as of a version of the patterns.
-    routes: Option<(u64, Targets)>,
+    routes: Option<(u64, Arc<Routes>)>,
 }
 
 impl Topic {
@@ -171,26 +177,30 @@ impl Topic {
         self.lock().own.len()
     }
 
-    /// Gives `message` to everyone.
-    pub fn publish(&self, message: &Arc<Message>, patterns: &Patterns, from: &Publisher<'_>) -> Published {
-        let targets = self.targets(patterns);
-        deliver(&targets, message, &self.policy, from)
+    /// What becomes of its subscribers who do not keep up.
+    pub fn policy(&self) -> &TopicPolicy {
+        &self.policy
     }
 
-    fn targets(&self, patterns: &Patterns) -> Targets {
+    /// Who hears it now.
+    pub fn routes(&self, patterns: &Patterns) -> Arc<Routes> {
         let root = pieces(&self.name, self.separator).nth(1).unwrap_or_default();
         let version = patterns.version(root);
         let mut state = self.lock();
-        if let Some((of, targets)) = &state.routes {
+        if let Some((of, routes)) = &state.routes {
             if *of == version {
-                return Arc::clone(targets);
+                return Arc::clone(routes);
             }
         }
         let mut all = patterns.find(&self.name, self.separator);
         all.extend(state.own.iter().cloned());
-        let targets: Targets = all.into();
-        state.routes = Some((version, Arc::clone(&targets)));
-        targets
+        let (durable, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|target| target.durable.is_some());
+        let routes = Arc::new(Routes {
+            live: live.into(),
+            durable: durable.into(),
+        });
+        state.routes = Some((version, Arc::clone(&routes)));
+        routes
     }
 }
 
@@ -241,11 +251,7 @@ pub fn deliver(
         if target.no_local && target.session == message.publisher() {
             continue;
         }
-        if target
-            .selector
-            .as_ref()
-            .is_some_and(|selector| !selector.matches(message))
-        {
+        if !target.selects(message) {
             continue;
         }
         if let Some(backlog) = &target.backlog {

@@ -20,6 +20,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("queue", "What holds for each queue that no [[policy]] matches."),
     ("topic", "What holds for each topic that no [[policy]] matches."),
+    ("durable", "What durable subscriptions to topics may cost."),
     ("log", "What is written to stderr."),
 ];
 
@@ -464,6 +465,25 @@ pub(super) static OPTIONS: &[Opt] = &[
         "key",
         Kind::LatestKey(|b| &mut b.topic),
         "The header whose value tells messages apart with slow_consumer = \"latest-only\"; without meaning otherwise.",
+    ),
+    host(
+        "durable",
+        "subscriptions",
+        count(0..=BILLION, |b| &mut b.durable.subscriptions),
+        "Durable subscriptions of a virtual host; a further one is ERROR too-many-subscriptions. 0: none.",
+    ),
+    host(
+        "durable",
+        "expires",
+        duration(0..=YEAR, |b| &mut b.durable.expires_ms),
+        "Time without a consumer after which a durable subscription is removed with what it holds. 0s: never.",
+    ),
+    host(
+        "durable",
+        "grace",
+        duration(0..=YEAR, |b| &mut b.durable.grace_ms),
+        "How long a full durable subscription without a consumer holds up the publishers of its topic, as a full queue \
+         does; after that its oldest messages give way and are counted, so that a forgotten one cannot stop a topic.",
     ),
     server(
         "log",

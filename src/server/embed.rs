@@ -120,6 +120,7 @@ impl Server {
             no_local: false,
             selector: None,
             exclusive: false,
+            durable: None,
             options: Options::default(),
             head: LaneHead {
                 prefix: Box::default(),

@@ -42,6 +42,7 @@ impl Session {
         };
         let session = format!("{:032x}", self.id);
         let login = self.field(frame, "login", version).filter(|login| !login.is_empty());
+        let client_id = self.field(frame, "client-id", version).map(|id| id.into());
         let heart_beat = server.to_string();
         let mut headers = vec![
             ("version", version.as_str()),
@@ -56,6 +57,7 @@ impl Session {
         self.agreed = Some((version, self.settings.connected, self.settings.strict));
         self.state = State::Connected(Box::new(Connected {
             version,
+            client_id,
             number: broker.enter(),
             token: broker.token(self.id).into(),
             liveness: Liveness::agree(client, server, self.tolerance(), now.mono),

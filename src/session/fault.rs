@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::broker::durable::DURABLE_PREFIX;
 use crate::broker::queue::Full;
 use crate::broker::{Limit, Refused};
 use crate::stomp::{encode, Command, DecodeError, DecodeErrorKind, Frame, Version};
@@ -207,6 +208,22 @@ impl From<Refused> for Fault {
                 NOT_OWNER,
                 format!("\"{name}\" is private to another session or already in use; only its owner may subscribe to it."),
             ),
+            Refused::TooManyDurable(most) => Fault::new(
+                TOO_MANY_SUBSCRIPTIONS,
+                format!("There are {most} durable subscriptions, which is the limit (durable.subscriptions)."),
+            ),
+            Refused::InUse(name, others) => Fault::new(
+                NOT_OWNER,
+                format!("The {} is in use by {others} other subscriptions; it can be removed when they have ended.", called(&name)),
+            ),
+            Refused::OtherOptions(name) if name.starts_with(DURABLE_PREFIX) => Fault::new(
+                OTHER_OPTIONS,
+                format!(
+                    "The {} exists with another destination, selector or queue options than this frame asks for; \
+                     UNSUBSCRIBE it by its name first.",
+                    called(&name)
+                ),
+            ),
             Refused::NotStored(why) => Fault::new(
                 NOT_STORED,
                 format!("The persistent message could not be stored: {why}. It is nowhere; send it again later."),
@@ -222,11 +239,20 @@ impl From<Refused> for Fault {
     }
 }
 
+/// What a client calls the queue of that canonical name.
+fn called(name: &str) -> String {
+    match name.strip_prefix(DURABLE_PREFIX) {
+        Some(own) => format!("durable subscription \"{own}\""),
+        None => format!("queue \"{name}\""),
+    }
+}
+
 fn queue_full(name: &str, full: Full) -> Fault {
     let ((messages, most), (octets, most_octets)) = (full.messages, full.bytes);
     let detail = format!(
-        "The queue \"{name}\" holds {messages} messages of at most {most} (queue.messages) and {octets} octets of at most \
-         {most_octets} (queue.size); what a full queue does is queue.full."
+        "The {} holds {messages} messages of at most {most} (queue.messages) and {octets} octets of at most \
+         {most_octets} (queue.size); what a full queue does is queue.full.",
+        called(name)
     );
     Fault::new(QUEUE_FULL, detail).about("destination", name)
 }

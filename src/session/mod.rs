@@ -13,6 +13,7 @@ mod acknowledge;
 mod blocked;
 mod connect;
 mod connected;
+mod durable;
 pub mod fault;
 mod receipts;
 mod send;
@@ -114,6 +115,8 @@ struct Connected {
     version: Version,
     /// Number of the session in the broker.
     number: u64,
+    /// What the client calls itself: whose durable subscriptions are meant.
+    client_id: Option<Box<str>>,
     /// Its part in temporary names.
     token: Box<str>,
     liveness: Liveness,

@@ -5,20 +5,16 @@ use std::sync::Arc;
 
 use super::{fault, Connected, Fault, Held, Link};
 use crate::broker::outbound::LaneHead;
-use crate::broker::queue::Options;
+use crate::broker::queue::{Binding, Options};
 use crate::broker::selector::Selector;
 use crate::broker::settings::Kind;
 use crate::broker::subscription::Feed;
-use crate::broker::{AckMode, Destination, Names, Now, Selection, Subscribe};
+use crate::broker::{AckMode, Destination, Names, Now, Selection, Subscribe, Ticket};
 use crate::stomp::headers::escape_into;
 use crate::stomp::{Command, Frame, Headers, Version};
 
 /// Headers that ask for something that is not served, whatever their value.
-const UNSUPPORTED: [&str; 12] = [
-    "activemq.subscriptionName",
-    "activemq.subcriptionName",
-    "durable-subscription-name",
-    "durable-subscriber-name",
+const UNSUPPORTED: [&str; 8] = [
     "x-queue-name",
     "x-stream-offset",
     "x-stream-filter",
@@ -52,6 +48,17 @@ impl Connected {
         check_supported(headers, queue)?;
         let exclusive = self.wants_alone(&selection, headers)?;
         let mode = ack_mode(headers)?;
+        let durable = self.durable(headers, &selection, id.as_deref())?;
+        let selector = selector(headers, self.broker.boot())?;
+        let options = match queue || durable.is_some() {
+            true => Options {
+                binding: Binding::of(&selection, selector.as_deref())
+                    .filter(|_| durable.is_some())
+                    .map(Arc::new),
+                ..options(headers)?
+            },
+            false => Options::default(),
+        };
         if let Selection::One(one) = &selection {
             self.replace_reply_subscription(one, now);
         }
@@ -60,17 +67,27 @@ impl Connected {
             serial: self.next_serial,
             mode,
             prefetch: prefetch(headers)?,
-            selector: selector(headers, self.broker.boot())?,
+            selector,
             no_local: is_true(headers, "no-local") || is_true(headers, "activemq.noLocal"),
             exclusive,
-            options: if queue { options(headers)? } else { Options::default() },
+            options,
+            durable: durable.clone(),
             head: self.lane_head(id.as_deref(), mode),
             selection,
         };
         let key = id.unwrap_or_else(|| nameless(&name));
         self.add_subscription(key, ask, now)?;
-        self.receipt(receipt, None);
+        let ticket = durable.and_then(|_| self.broker.durable_ticket());
+        self.promise(receipt, ticket);
         Ok(())
+    }
+
+    /// The RECEIPT of a frame that took effect, or will when `ticket` is kept.
+    fn promise(&mut self, receipt: Option<&str>, ticket: Option<Ticket>) {
+        if let Some(ticket) = &ticket {
+            ticket.wait(&self.outbound);
+        }
+        self.receipt(receipt, ticket);
     }
 
     /// Whether the destination is to belong to this session.
@@ -91,18 +108,32 @@ impl Connected {
 
     pub(super) fn unsubscribe(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
         let id = match (frame.headers.get("id"), frame.headers.get("destination")) {
-            (Some(id), _) => id.into_owned(),
-            (None, Some(destination)) if self.version == Version::V1_0 => nameless(&destination),
-            (None, _) => return Err(Fault::missing(Command::Unsubscribe, "id")),
+            (Some(id), _) => Some(id.into_owned()),
+            (None, Some(destination)) if self.version == Version::V1_0 => Some(nameless(&destination)),
+            (None, _) => None,
         };
-        if let Some(serial) = self.ids.remove(&id) {
+        let serial = id.as_ref().and_then(|id| self.ids.remove(id));
+        let durable = self.durable_to_remove(frame, serial)?;
+        if let Some(serial) = serial {
             self.end_subscription(serial, now);
-        } else if !self.used.0.contains(&id) {
-            let detail = format!("UNSUBSCRIBE names the id \"{id}\", which no subscription of this connection has.");
-            return Err(Fault::new(fault::UNKNOWN_SUBSCRIPTION, detail));
         }
-        self.receipt(receipt, None);
-        Ok(())
+        let (removed, ticket) = match durable {
+            Some(name) => self.broker.remove_durable(&name)?,
+            None => (false, None),
+        };
+        let id = id.filter(|_| serial.is_none() && !removed);
+        match id {
+            None if serial.is_none() && !removed => Err(Fault::missing(Command::Unsubscribe, "id")),
+            Some(id) if !self.used.0.contains(&id) => {
+                let detail =
+                    format!("UNSUBSCRIBE names the id \"{id}\", which no subscription of this connection has.");
+                Err(Fault::new(fault::UNKNOWN_SUBSCRIPTION, detail))
+            }
+            _ => {
+                self.promise(receipt, ticket);
+                Ok(())
+            }
+        }
     }
 
     /// What `reply-to:/temp-queue/x` means on its own: replies come under the id `/temp-queue/x`.
@@ -123,6 +154,7 @@ impl Connected {
             no_local: false,
             selector: None,
             exclusive: true,
+            durable: None,
             options: Options::default(),
             head: self.lane_head(Some(name), AckMode::Auto),
         };
@@ -288,7 +320,7 @@ fn nameless(destination: &str) -> String {
     format!("\0{destination}")
 }
 
-fn is_true(headers: &Headers<'_>, name: &str) -> bool {
+pub(super) fn is_true(headers: &Headers<'_>, name: &str) -> bool {
     headers
         .get(name)
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -337,9 +369,8 @@ fn check_supported(headers: &Headers<'_>, queue: bool) -> Result<(), Fault> {
     if let Some(value) = headers.get("selector").filter(|_| queue) {
         return Err(Fault::unsupported("selector", &value));
     }
-    let only_topics = ["durable", "persistent"].into_iter().filter(|_| !queue);
     let only_queues = ["no-local", "activemq.noLocal"].into_iter().filter(|_| queue);
-    for name in UNSUPPORTED_IF_TRUE.into_iter().chain(only_topics).chain(only_queues) {
+    for name in UNSUPPORTED_IF_TRUE.into_iter().chain(only_queues) {
         if is_true(headers, name) {
             return Err(Fault::unsupported(name, "true"));
         }
@@ -380,5 +411,6 @@ pub(super) fn options(headers: &Headers<'_>) -> Result<Options, Fault> {
         idle_ms: number("x-expires")?,
         dead_letter,
         auto_delete: is_true(headers, "auto-delete"),
+        binding: None,
     })
 }

@@ -67,7 +67,9 @@ impl Queue {
         state.messages += 1;
         state.octets += message.size();
         self.commons.tally.messages.fetch_add(1, Ordering::Relaxed);
-        state.idle_since = None;
+        if !self.is_subscription() {
+            state.idle_since = None;
+        }
         let due = message.properties().due.filter(|due| *due > now.unix_ms);
         if !self.keeps(message) {
             match due {
@@ -119,7 +121,7 @@ impl Queue {
 
     /// The journal hears of a queue with the first message that is kept. Not in the batch of that message: the queue
     /// is there even if the batch comes to nothing.
-    fn declare(&self, state: &mut State) {
+    pub(super) fn declare(&self, state: &mut State) {
         if !std::mem::replace(&mut state.declared, true) {
             let terms = self.options.to_terms();
             let declare = Record::Declare {

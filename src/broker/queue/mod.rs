@@ -1,6 +1,7 @@
 //! Queues: each message to one of those who compete for it, kept until it is settled.
 
 mod aside;
+mod durable;
 mod kept;
 mod ledger;
 mod options;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use ledger::{NotHeld, Tags};
-pub use options::Options;
+pub use options::{Binding, Options};
 pub use ready::Entry;
 
 use aside::Aside;
@@ -26,7 +27,7 @@ use state::{Consumer, State};
 use super::journal::{Journal, Record};
 use super::message::{Gauge, Message};
 use super::outbound::{Delivery, LaneId, Offer, Offered, Outbound, SlowConsumer};
-use super::settings::{Prefetch, QueuePolicy, TopicPolicy, WhenFull};
+use super::settings::{DurableLimits, Prefetch, QueuePolicy, TopicPolicy, WhenFull};
 use super::stats::Counters;
 use super::subscription::{AckMode, Target};
 use super::Now;
@@ -42,6 +43,8 @@ pub struct Commons {
     pub gauge: Arc<Gauge>,
     /// How many there may be before senders wait.
     pub high_water: usize,
+    /// What durable subscriptions may cost.
+    pub durable: DurableLimits,
 }
 
 /// Messages in all queues of a broker.
@@ -85,6 +88,8 @@ pub struct Consume {
     pub prefetch: Prefetch,
     /// Most unsettled deliveries, those in open transactions included.
     pub unacknowledged: usize,
+    /// The session whose messages it does not want.
+    pub unwanted: Option<u64>,
 }
 
 /// A limit that a SEND met.
@@ -328,6 +333,7 @@ impl Queue {
             mode,
             prefetch,
             unacknowledged,
+            unwanted,
         } = consume;
         let consumer = Consumer {
             outbound,
@@ -335,12 +341,14 @@ impl Queue {
             mode,
             prefetch,
             unacknowledged,
+            unwanted,
             ledger: Ledger::default(),
             active: true,
             standing: false,
         };
         state.consumers.insert(id, consumer);
         state.idle_since = None;
+        state.unused_since = None;
         state.stand(id);
         self.dispatch(&mut state, counters, now);
         // What had expired may have made room.
@@ -369,8 +377,9 @@ impl Queue {
         }
     }
 
-    /// Retires the queue if it has been idle for its time. `Err` says when to ask again, if at all.
-    pub fn retire_if_idle(&self, now: Now) -> Result<(), Option<u64>> {
+    /// Retires the queue if it has been idle for its time; how many messages went with it. `Err` says when to ask
+    /// again, if at all.
+    pub fn retire_if_idle(&self, now: Now) -> Result<usize, Option<u64>> {
         let mut state = self.lock();
         state.idle_announced = false;
         let Some(since) = state.idle_since.filter(|_| state.reserved_messages == 0) else {
@@ -381,16 +390,15 @@ impl Queue {
             state.idle_announced = true;
             return Err(Some(due));
         }
-        state.retired = true;
-        if state.declared {
-            self.commons.journal.write(Record::Remove { queue: self.number }, None);
-        }
-        Ok(())
+        Ok(self.retire_locked(state))
     }
 
     /// Retires the queue whatever is in it; how many messages went with it.
     pub fn retire(&self) -> usize {
-        let mut state = self.lock();
+        self.retire_locked(self.lock())
+    }
+
+    fn retire_locked(&self, mut state: MutexGuard<'_, State>) -> usize {
         if state.retired {
             return 0;
         }
@@ -473,13 +481,15 @@ impl Queue {
             ..Effects::default()
         };
         effects.idle = self.note_idle(state, now);
+        self.note_unused(state, now);
         self.call_if_room(state);
         effects
     }
 
     /// Whether the agenda has to be told that the queue is empty and unused.
     fn note_idle(&self, state: &mut State, now: Now) -> bool {
-        let idle = state.messages == 0 && state.consumers.is_empty() && self.policy.idle_ms > 0;
+        let unused = state.consumers.is_empty() && (state.messages == 0 || self.is_subscription());
+        let idle = unused && self.policy.idle_ms > 0;
         if idle {
             state.idle_since.get_or_insert(now.mono);
         }

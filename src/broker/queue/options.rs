@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::settings::{QueuePolicy, WhenExpired, WhenFull};
+use crate::broker::settings::{QueuePolicy, Separator, WhenExpired, WhenFull};
 
 /// What a client may ask of a queue that it is the first to name, beside the operator's policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,21 @@ pub struct Options {
     pub dead_letter: Option<Arc<str>>,
     /// `auto-delete:true`: goes away with its last consumer.
     pub auto_delete: bool,
+    /// It is a durable subscription, fed by a topic.
+    pub binding: Option<Arc<Binding>>,
+}
+
+/// What feeds the queue of a durable subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The canonical name of a topic, or a pattern of them.
+    pub topic: String,
+    /// It is a pattern.
+    pub pattern: bool,
+    /// Which characters part its segments.
+    pub separator: Separator,
+    /// Only messages that this matches.
+    pub selector: Option<String>,
 }
 
 /// What the journal keeps of a queue besides its name and messages. What a later version adds must have a default.
@@ -33,9 +48,26 @@ struct Terms {
     idle_ms: Option<u64>,
     dead_letter: Option<String>,
     auto_delete: bool,
+    binding: Option<Binding>,
 }
 
 impl Options {
+    /// The destination whose policy governs the queue called `name`: what is kept of a topic is the topic's.
+    pub fn governed<'a>(&'a self, name: &'a str) -> &'a str {
+        self.binding.as_ref().map_or(name, |binding| &binding.topic)
+    }
+
+    /// Whether a frame that asks for `self` may have a queue that was made with `known`: who asks for nothing takes
+    /// what is there.
+    pub fn agree_with(&self, known: &Options) -> bool {
+        let asked = Options {
+            binding: None,
+            ..self.clone()
+        };
+        let same = || *self == *known;
+        self.binding == known.binding && (asked == Options::default() || same())
+    }
+
     /// The policy with what the client asked for.
     pub fn narrow(&self, policy: &QueuePolicy) -> QueuePolicy {
         let mut narrowed = policy.clone();
@@ -65,6 +97,7 @@ impl Options {
             idle_ms: self.idle_ms,
             dead_letter: self.dead_letter.as_deref().map(str::to_owned),
             auto_delete: self.auto_delete,
+            binding: self.binding.as_deref().cloned(),
         };
         serde_json::to_vec(&terms).unwrap_or_default()
     }
@@ -79,6 +112,7 @@ impl Options {
             idle_ms: terms.idle_ms,
             dead_letter: terms.dead_letter.map(Arc::from),
             auto_delete: terms.auto_delete,
+            binding: terms.binding.map(Arc::new),
         })
     }
 }

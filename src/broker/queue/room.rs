@@ -6,16 +6,17 @@ use super::state::State;
 use super::{Full, Queue};
 use crate::broker::outbound::Outbound;
 use crate::broker::settings::WhenFull;
+use crate::broker::Now;
 
 impl Queue {
     /// Promises room for a COMMIT. Undone by [`Queue::unreserve`], used up by [`Queue::push_reserved`].
-    pub fn reserve(&self, messages: usize, octets: usize, sender: &Arc<Outbound>) -> Result<bool, Full> {
+    pub fn reserve(&self, messages: usize, octets: usize, sender: &Arc<Outbound>, now: Now) -> Result<bool, Full> {
         let mut state = self.lock();
         if state.retired {
             return Ok(false);
         }
         if let Err(full) = self.room(&state, messages, octets) {
-            if full.verdict != WhenFull::DropHead {
+            if self.verdict(&state, now) != WhenFull::DropHead {
                 state.wait(sender);
                 return Err(full);
             }

@@ -50,6 +50,8 @@ pub(super) struct State {
     /// Since when it is empty and without consumers, in `Now::mono`.
     pub(super) idle_since: Option<u64>,
     pub(super) idle_announced: bool,
+    /// Since when a durable subscription is without consumers, in `Now::mono`.
+    pub(super) unused_since: Option<u64>,
     /// The expiry the agenda knows of.
     pub(super) expiry_announced: Option<u64>,
 }
@@ -62,6 +64,7 @@ pub(super) struct Consumer {
     pub(super) mode: AckMode,
     pub(super) prefetch: Prefetch,
     pub(super) unacknowledged: usize,
+    pub(super) unwanted: Option<u64>,
     pub(super) ledger: Ledger,
     /// It still takes messages; if not, it only waits for late acknowledgements.
     pub(super) active: bool,

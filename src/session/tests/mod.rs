@@ -4,6 +4,7 @@ mod backpressure;
 mod dead;
 mod delayed;
 mod disk;
+mod durable;
 mod promises;
 mod stored;
 mod topics;
@@ -89,6 +90,11 @@ impl World {
 
     /// A connected client of version 1.2.
     pub fn client(&mut self) -> Client {
+        self.client_with("")
+    }
+
+    /// As [`World::client`], with further header lines in CONNECT.
+    pub fn client_with(&mut self, lines: &str) -> Client {
         self.opened += 1;
         let (hosts, settings) = (Arc::clone(&self.hosts), Arc::clone(&self.settings));
         let mut client = Client {
@@ -102,7 +108,7 @@ impl World {
             ),
             sink: Sink::default(),
         };
-        client.send(self, "CONNECT\naccept-version:1.2\n\n");
+        client.send(self, &format!("CONNECT\naccept-version:1.2\n{lines}\n"));
         let connected = client.take(self);
         assert!(
             connected.len() == 1 && connected[0].starts_with("CONNECTED\n"),
