@@ -98,6 +98,7 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
         ],
         topic,
         queue,
+        ..hoofbeat::broker::Settings::default()
     };
     let session = hoofbeat::session::Settings {
         connect_ms: 1_000,

@@ -234,9 +234,10 @@ impl Broker {
 
     /// The durable subscriptions that want a message to the topic.
     pub(super) fn durable_queues(&self, to: &Destination, message: &Message) -> Vec<Arc<Queue>> {
-        match self.topic_for(to) {
-            Some(topic) => wanting(&topic.routes(&self.patterns), message),
-            None => Vec::new(),
+        match self.directory.topic(&to.name) {
+            Some(topic) => wanting(&topic.routes(&self.patterns).durable, message),
+            None if to.reply => Vec::new(),
+            None => wanting(&self.patterns.find(&to.name, to.separator), message),
         }
     }
 
@@ -248,7 +249,7 @@ impl Broker {
         sender: &Arc<Outbound>,
         now: Now,
     ) -> Result<Option<Ticket>, Sent> {
-        let queues = wanting(routes, message);
+        let queues = wanting(&routes.durable, message);
         if queues.is_empty() {
             return Ok(None);
         }
@@ -283,8 +284,10 @@ impl Broker {
 }
 
 /// The queues of durable subscriptions that want the message.
-fn wanting(routes: &Routes, message: &Message) -> Vec<Arc<Queue>> {
-    let selecting = routes.durable.iter().filter(|target| target.selects(message));
-    let queues = selecting.filter_map(|target| target.durable.clone());
+fn wanting(targets: &[Arc<Target>], message: &Message) -> Vec<Arc<Queue>> {
+    let durable = targets.iter().filter(|target| target.durable.is_some());
+    let queues = durable
+        .filter(|target| target.selects(message))
+        .filter_map(|target| target.durable.clone());
     queues.filter(|queue| !queue.is_local(message.publisher())).collect()
 }

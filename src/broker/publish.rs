@@ -260,7 +260,7 @@ impl Broker {
 
     /// The topic that a SEND names, if anybody may hear it. One that nobody has named is made if a wildcard
     /// subscription wants it, and remembered.
-    pub(super) fn topic_for(&self, to: &Destination) -> Option<Arc<Topic>> {
+    fn topic_for(&self, to: &Destination) -> Option<Arc<Topic>> {
         if let Some(topic) = self.directory.topic(&to.name) {
             return Some(topic);
         }
