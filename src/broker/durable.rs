@@ -103,7 +103,7 @@ impl Broker {
         now: Now,
     ) -> Result<Feed, Refused> {
         let mut bound = self.bound();
-        loop {
+        let (queue, consumer, effects) = loop {
             let queue = match self.directory.queue(name) {
                 Some(queue) => queue,
                 None => self.make_durable(&mut bound, name, ask)?,
@@ -112,13 +112,16 @@ impl Broker {
                 return Err(Refused::OtherOptions(Arc::clone(name)));
             }
             match queue.consume(self.terms(ask, lane, outbound), &self.counters, now) {
-                Some(consumer) => return Ok(Feed::Queue(queue, consumer)),
+                Some((consumer, effects)) => break (queue, consumer, effects),
                 None => {
                     self.unbind(&mut bound, &queue);
                     self.directory.remove_queue(&queue);
                 }
             }
-        }
+        };
+        drop(bound);
+        self.apply(&queue, effects, None, now);
+        Ok(Feed::Queue(queue, consumer))
     }
 
     fn make_durable(&self, bound: &mut Bound, name: &Arc<str>, ask: &Subscribe) -> Result<Arc<Queue>, Refused> {

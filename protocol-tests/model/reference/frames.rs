@@ -291,7 +291,11 @@ impl Reference {
         }
         let (name, queue, reply) = self.name(s, destination)?;
         let unsupported = frame.get("selector").is_some() || queue && frame.is("no-local", "true");
-        if unsupported || !queue && frame.is("durable", "true") {
+        if !queue && frame.is("durable", "true") {
+            // Durable subscriptions are tried in src/session/tests; here they lack auto-delete:false.
+            return Err("missing-header");
+        }
+        if unsupported {
             return Err("unsupported");
         }
         if reply && name.split('/').nth(2) != Some(&self.sessions[s].token) {
