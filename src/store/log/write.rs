@@ -217,11 +217,7 @@ impl Log {
             chain: active.chain,
             torn_from: u64::MAX,
         };
-        let full = Arc::clone(&active.file);
-        self.begin(before)?;
-        // What was asked for and not used; the segment is as good without it.
-        let _ = full.truncate(before.end);
-        Ok(())
+        self.begin(before)
     }
 
     /// Begins a segment behind `before`.
@@ -304,6 +300,11 @@ impl Log {
             }
         }
         if let Some(active) = &self.active {
+            for (_, full) in self.segments.range(self.tail.segment..active.number) {
+                // Room that was asked for and not used. Not before the commit is kept: a file that ends elsewhere than
+                // the disk made it end is the last one only if it has been cut.
+                let _ = full.file.truncate(full.end);
+            }
             self.tail = Tail {
                 segment: active.number,
                 end: active.end,

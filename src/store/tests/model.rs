@@ -445,6 +445,56 @@ fn nothing_promised_is_lost_and_nothing_settled_comes_back_whatever_crashes() {
 }
 
 #[test]
+fn disks_fail_and_recover_and_nothing_promised_is_lost() {
+    let none = Faults::default();
+    let mut broken = 0;
+    for seed in 0..300 {
+        let result = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            let mut broken = 0;
+            for _ in 0..8 {
+                let room = world.below(40_000) as u64;
+                let used: u64 = world.disk.files().iter().map(|(_, length)| length).sum();
+                let faults = match world.below(6) {
+                    0 => Faults {
+                        sync_fails: true,
+                        ..none
+                    },
+                    1 => Faults {
+                        read_only: true,
+                        ..none
+                    },
+                    2 | 3 => Faults {
+                        capacity: Some(used + room),
+                        ..none
+                    },
+                    _ => none,
+                };
+                world.disk.set_faults(faults);
+                for _ in 0..world.below(80) {
+                    world.operate();
+                }
+                broken += usize::from(world.store().refuses().is_some());
+                if world.below(4) == 0 {
+                    world.crash();
+                    continue;
+                }
+                world.disk.set_faults(none);
+                world.commit();
+                assert_eq!((world.store().refuses(), world.maybe.len()), (None, 0));
+            }
+            world.crash();
+            broken
+        });
+        let Ok(its_broken) = result else {
+            panic!("seed {seed}");
+        };
+        broken += its_broken;
+    }
+    assert!(broken > 300, "{broken} times unwell");
+}
+
+#[test]
 fn the_crash_may_come_at_any_octet() {
     for seed in 0..300 {
         let result = std::panic::catch_unwind(|| {
