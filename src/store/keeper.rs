@@ -5,8 +5,14 @@
 //!
 //! **An unwell disk.** When a round fails, its tickets are broken and persistent messages are refused from then on.
 //! What the round was to write is kept and tried again together with what has come since: that is what consumers
-//! settle, and little. It goes to a new segment, because nothing is known any more of one that failed. Once a try
-//! succeeds, all is as before.
+//! settle, and little. It goes to a new segment, because nothing is known any more of one that failed. On a full disk
+//! what consumers settle is written first, apart from what does not fit, because that makes room; the tickets of such
+//! a round are broken all the same, for a ticket speaks for everything before it. Once a try succeeds, all is as
+//! before.
+//!
+//! **Back-pressure.** Nothing here waits, so what has come and is not written yet is bounded by those who send: they
+//! should be made to wait while [`Store::pending_octets`] is high, as they are while messages fill the memory. While
+//! receipts are waited for, that is never so: what is in flight bounds it.
 
 use std::io;
 use std::path::Path;
@@ -18,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::damage::Damage;
 use super::disk::{Disk, Folder};
+use super::frugal;
 use super::inbox::Inbox;
 use super::log::{self, find_raw, is_full, Log, Place};
 use super::record::Raw;
@@ -409,8 +416,10 @@ impl Keeper {
             (true, Some(_)) => self.log.probe().map(|()| Vec::new()),
             (true, None) => Ok(Vec::new()),
         };
-        if result.is_ok() {
-            self.raw.clear();
+        match &result {
+            Ok(_) => self.raw.clear(),
+            Err(error) if is_full(error) => self.make_do(),
+            Err(_) => {}
         }
         let mut inbox = self.shared.lock();
         inbox.under_way = None;
@@ -422,9 +431,7 @@ impl Keeper {
             ticket.resolve(result.is_ok());
         }
         let outcome = result.and_then(|marks| {
-            for (queue, below) in marks {
-                self.shared.report(Report::Marked { queue, below });
-            }
+            self.report(marks);
             self.log.make_room()
         });
         match outcome {
@@ -435,6 +442,26 @@ impl Keeper {
             Err(error) => self.failure = Some(error),
         }
         self.judge();
+    }
+
+    /// Writes what little can be written on a full disk, and makes the room that it leaves.
+    fn make_do(&mut self) {
+        let (mut light, rest) = frugal::part(&self.raw);
+        if light.is_empty() {
+            return;
+        }
+        // If this fails too, everything waits.
+        if let Ok(marks) = self.log.commit(&mut light) {
+            self.raw = rest;
+            self.report(marks);
+            let _ = self.log.make_room();
+        }
+    }
+
+    fn report(&self, marks: Vec<(u64, u64)>) {
+        for (queue, below) in marks {
+            self.shared.report(Report::Marked { queue, below });
+        }
     }
 
     fn is_unwell(&self) -> bool {

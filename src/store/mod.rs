@@ -27,6 +27,7 @@
 //! | `index`, `shelf` | where everything that counts lies |
 //! | `log` | commits, recovery, removal: the log itself, synchronous |
 //! | `inbox` | what has come and is not written yet, batches among it |
+//! | `frugal` | what of it can be written when the disk is full |
 //! | `keeper` | [`Store`]: the two threads, and what happens while the disk is unwell |
 //! | `disk`, `simulated` | what a disk does; a folder, and one in memory that fails as it is told |
 //! | `check` | `hoofbeat store check` |
@@ -37,6 +38,7 @@ pub mod check;
 mod damage;
 pub mod disk;
 mod error;
+mod frugal;
 mod header;
 mod inbox;
 mod index;

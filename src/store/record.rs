@@ -147,6 +147,15 @@ impl Raw {
         self.0.extend_from_slice(&other.0);
     }
 
+    /// Adds one record of another, as one that stands alone.
+    pub(super) fn append_record(&mut self, record: &[u8]) {
+        let begin = self.0.len();
+        self.0.extend_from_slice(record);
+        if let Some(flags) = self.0.get_mut(begin + 2) {
+            *flags = 0;
+        }
+    }
+
     /// Adds all records of another as one group: they count together or not at all.
     pub(super) fn append_group(&mut self, group: &Raw) {
         let begin = self.0.len();

@@ -128,7 +128,10 @@ impl Log {
     /// Never writes again to the segment that is written to. It keeps what was promised; if that is nothing, it goes.
     fn give_up(&mut self) {
         let Some(active) = self.active.take() else { return };
-        drop(active);
+        if active.number == self.tail.segment {
+            // Its room may be what the next one needs.
+            let _ = active.file.truncate((self.tail.end / UNIT + 1) * UNIT);
+        }
         // All that was begun for the commit, if it needed more than one.
         let begun = self.segments.split_off(&(self.tail.segment + 1));
         if !begun.is_empty() {

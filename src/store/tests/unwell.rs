@@ -138,6 +138,36 @@ fn a_full_disk_gives_up_its_reserve_and_consuming_makes_room() {
 }
 
 #[test]
+fn what_does_not_fit_waits_and_does_not_keep_consumers_from_making_room() {
+    let (disk, store) = begun(Settings {
+        reserve_octets: 16 << 10,
+        ..small()
+    });
+    let used: u64 = disk.files().iter().map(|(_, length)| length).sum();
+    disk.set_faults(Faults {
+        capacity: Some(used + 8192),
+        ..Faults::default()
+    });
+    append(&store, 1, 21, &[21; 28_000], None);
+    assert!(!round(&store), "more than there is room for, with the reserve");
+    assert!(store.refuses().is_some());
+    settle(&store, 1, 1, None);
+    append(&store, 1, 22, b"comes and goes", None);
+    settle(&store, 1, 22, None);
+    assert!(!round(&store));
+    assert_eq!(
+        found(&open(&disk.crash(Crash::Dropped)), 1),
+        Some((2..=20).collect()),
+        "what was settled is"
+    );
+    (2..=19).for_each(|seq| settle(&store, 1, seq, None));
+    store.step();
+    settle_down(&store);
+    assert!(round(&store));
+    assert_eq!(found(&open(&disk.crash(Crash::Dropped)), 1), Some(vec![20, 21]));
+}
+
+#[test]
 fn a_message_that_cannot_be_read_is_reported_as_lost() {
     let (disk, store) = begun(small());
     disk.set_faults(Faults {
