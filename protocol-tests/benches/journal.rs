@@ -3,6 +3,8 @@
 //! Prints how many messages a second it keeps with 512 in flight, what of the processor that costs, and how long it
 //! takes to read a million of them again. The folder is made in the temporary one and removed, unless one is named.
 
+#![allow(clippy::expect_used)] // what fails here ends the measurement
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
