@@ -47,6 +47,8 @@ pub(super) struct Tail {
 pub(super) struct Header {
     pub(super) segment: u32,
     pub(super) salt: u32,
+    /// The last commit that was complete when it was begun.
+    pub(super) turn: u8,
     pub(super) before: Tail,
 }
 
@@ -55,6 +57,7 @@ impl Header {
         let mut out = [0; HEADER];
         out[..8].copy_from_slice(SEGMENT);
         out[8] = VERSION;
+        out[9] = self.turn;
         out[12..16].copy_from_slice(&self.segment.to_le_bytes());
         out[16..20].copy_from_slice(&self.salt.to_le_bytes());
         write_tail(&mut out, &self.before);
@@ -66,6 +69,7 @@ impl Header {
         Ok(Header {
             segment: u32_at(fixed, 12).ok_or(Unread::Damaged)?,
             salt: u32_at(fixed, 16).ok_or(Unread::Damaged)?,
+            turn: fixed[9],
             before: read_tail(fixed).ok_or(Unread::Damaged)?,
         })
     }

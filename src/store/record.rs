@@ -348,6 +348,15 @@ pub(super) enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Whether something is gone, or no longer in doubt, because of it.
+    pub(super) fn removes(&self) -> bool {
+        match self {
+            Entry::Settle { .. } | Entry::Remove { .. } => true,
+            Entry::Mark { below, .. } => *below == 0,
+            Entry::Declare { .. } | Entry::Append { .. } | Entry::Attempts { .. } => false,
+        }
+    }
+
     /// Reads a payload; `None` if it is none of that kind.
     pub(super) fn read(kind: Kind, payload: &'a [u8]) -> Option<Entry<'a>> {
         let mut rest = Rest(payload);

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | here | what there is, and reading one message |
 //! | `recover` | from a folder to what it holds |
+//! | `reading` | one segment of that, record by record |
 //! | `write` | commits, and the segments they need |
 //! | `sweep` | removal from the head, and moving what still counts out of the way |
 
+mod reading;
 mod recover;
 mod sweep;
 mod write;

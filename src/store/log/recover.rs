@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::reading::{Reading, Wrong};
 use super::write::UNIT;
 use super::{segment_name, segment_number, Log, Segment, RESERVE};
 use crate::broker::journal::{Recovered, Stub};
@@ -11,8 +12,8 @@ use crate::store::damage::{Damage, Flaw};
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::header::{Extent, Found as FoundHead, HeadFile, Header, Tail, Unread, HEADER};
 use crate::store::index::{Change, Index, Slot};
-use crate::store::record::{Entry, Seal, MORE, WITHIN};
-use crate::store::scan::{Found, Hole, Scanner, Spot};
+use crate::store::record::{Entry, Seal};
+use crate::store::scan::{Scanner, Spot};
 use crate::store::shelf::Shelf;
 use crate::store::{Error, Settings};
 
@@ -217,10 +218,15 @@ impl Look {
         }
         let chain = link.header.map(|header| header.chain());
         let seal = Seal { salt, segment: number };
+        let last = self.last.or(link.header.map(|header| (header.turn, true)));
         let mut reading = Reading {
-            scanner: Scanner::new(Arc::clone(&link.file), seal, limit, chain, self.last),
+            scanner: Scanner::new(Arc::clone(&link.file), seal, limit, chain, last),
             look: self,
             number,
+            open: link.is_last && vouched.is_none() && link.length.is_multiple_of(UNIT),
+            torn_from: vouched.map_or(u64::MAX, |tail| tail.torn_from),
+            behind: None,
+            held: Vec::new(),
             wrong: Vec::new(),
             group: Vec::new(),
             end: HEADER as u64,
@@ -295,7 +301,7 @@ impl Look {
     }
 
     /// Takes one record.
-    fn take(&mut self, entry: &Entry<'_>, segment: NonZeroU32, spot: &Spot) {
+    pub(super) fn take(&mut self, entry: &Entry<'_>, segment: NonZeroU32, spot: &Spot) {
         let change = self.index.apply(entry, segment, spot.at, spot.head.octets());
         match (change, entry) {
             (Change::In(queue, seq), Entry::Append { stub, .. }) => {
@@ -476,113 +482,4 @@ pub(super) fn copy(
         at += count as u64;
     }
     out.sync()
-}
-
-/// Part of a segment that does not count.
-struct Wrong {
-    from: u64,
-    to: u64,
-    /// The commit it belongs to, if that is known.
-    turn: Option<u8>,
-    flaw: Flaw,
-    about: Option<(u64, Option<u64>)>,
-}
-
-impl Wrong {
-    fn new(from: u64, to: u64, turn: Option<u8>, flaw: Flaw) -> Wrong {
-        Wrong {
-            from,
-            to,
-            turn,
-            flaw,
-            about: None,
-        }
-    }
-}
-
-/// One segment while it is read.
-struct Reading<'a> {
-    look: &'a mut Look,
-    scanner: Scanner,
-    number: u32,
-    wrong: Vec<Wrong>,
-    /// The records so far of a group whose end has not come yet.
-    group: Vec<Spot>,
-    /// Where the last sound record ends, and what the next is chained to.
-    end: u64,
-    chain: u32,
-}
-
-impl Reading<'_> {
-    fn all(&mut self) {
-        loop {
-            match self.scanner.next() {
-                Found::Record(spot) => self.record(spot),
-                Found::Hole(hole) => self.hole(&hole),
-                Found::End => break,
-            }
-        }
-        self.drop_group();
-    }
-
-    fn record(&mut self, spot: Spot) {
-        self.end = spot.end();
-        self.chain = spot.head.chain;
-        let (more, within) = (spot.head.flags & MORE != 0, spot.head.flags & WITHIN != 0);
-        if !within {
-            self.drop_group();
-        } else if self.group.is_empty() {
-            // Of a group whose beginning is lost.
-            self.lose(&spot);
-            return;
-        }
-        self.group.push(spot);
-        if !more {
-            for spot in std::mem::take(&mut self.group) {
-                self.take(&spot);
-            }
-        }
-    }
-
-    fn take(&mut self, spot: &Spot) {
-        let entry = Entry::read(spot.head.kind, self.scanner.payload(spot));
-        match (entry, NonZeroU32::new(self.number)) {
-            (Some(entry), Some(segment)) => self.look.take(&entry, segment, spot),
-            // Sealed by us, and no record of this version.
-            _ => self.lose(spot),
-        }
-    }
-
-    fn hole(&mut self, hole: &Hole) {
-        self.drop_group();
-        let about = self.scanner.unsound(hole).and_then(|(kind, payload)| {
-            let entry = Entry::read(kind, payload)?;
-            Some((entry.queue(), entry.seq()))
-        });
-        let flaw = match hole.from == hole.to {
-            true => Flaw::Missing,
-            false => Flaw::Unreadable,
-        };
-        self.wrong.push(Wrong {
-            about,
-            ..Wrong::new(hole.from, hole.to, hole.turn, flaw)
-        });
-    }
-
-    /// The end of a group did not come.
-    fn drop_group(&mut self) {
-        for spot in std::mem::take(&mut self.group) {
-            self.lose(&spot);
-        }
-    }
-
-    /// A record is sound, and another of its group is not: it does not count.
-    fn lose(&mut self, spot: &Spot) {
-        let entry = Entry::read(spot.head.kind, self.scanner.payload(spot));
-        let about = entry.map(|entry| (entry.queue(), entry.seq()));
-        self.wrong.push(Wrong {
-            about,
-            ..Wrong::new(spot.at, spot.end(), Some(spot.head.turn), Flaw::Group)
-        });
-    }
 }

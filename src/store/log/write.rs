@@ -252,6 +252,7 @@ impl Log {
         let header = Header {
             segment: number,
             salt: self.head.extent.salt,
+            turn: self.turn,
             before,
         };
         let file = self.disk.create(&segment_name(number))?;

@@ -51,6 +51,7 @@ fn the_first_version_looks_like_this() {
     let header = Header {
         segment: 3,
         salt: 5,
+        turn: 7,
         before: Tail {
             segment: 2,
             end: 1000,
@@ -60,7 +61,7 @@ fn the_first_version_looks_like_this() {
     };
     let octets = header.write();
     assert_eq!(Header::read(&octets), Ok(header));
-    assert_eq!(&octets[..16], b"HOOFSEGM\x01\0\0\0\x03\0\0\0");
+    assert_eq!(&octets[..16], b"HOOFSEGM\x01\x07\0\0\x03\0\0\0");
     let mut raw = Raw::default();
     raw.settle(1, 2);
     seal(raw.octets_mut(), SEAL, 64, header.chain(), 8, true);
