@@ -46,7 +46,7 @@ impl World {
         let live = self.live();
         let at = live.get(r.below(live.len())).copied();
         match (r.below(1_000), at) {
-            (0..20, _) => self.crash(r),
+            (0..20, _) => self.crash(r)?,
             (20..26, _) => self.restart(r)?,
             (26..30, _) => self.drain(r)?,
             (30..40, _) => self.settle()?,
@@ -54,7 +54,12 @@ impl World {
                 let time = r.pick(&[1, 50, 400, 3_000]);
                 self.pass(time);
             }
-            (60..260, _) => drop(self.step()),
+            (60..64, _) => {
+                self.unwell |= self.ground.misbehave(r);
+                self.log.push(format!("  the disk from now on: {:?}", self.ground));
+            }
+            (64..70, _) => self.heal()?,
+            (70..260, _) => drop(self.step()),
             (_, None) => drop(self.connect(r.pick(&[1, 2, 2]))?),
             (260..280, _) if live.len() < CLIENTS => drop(self.connect(r.pick(&[1, 2, 2]))?),
             (260..272, Some(at)) => self.end(at),
@@ -140,10 +145,20 @@ impl World {
         } else {
             frame
         };
-        match self.send(at, &frame, Meaning::Sent(number))? {
+        let went_on = self.send(at, &frame, Meaning::Sent(number))?;
+        if !went_on {
+            self.refused(&[number]);
+        }
+        match went_on || self.unwell {
             true => Ok(()),
             false => Err(format!("a SEND was refused: {frame:?}")),
         }
+    }
+
+    /// The session ended with the SEND of these messages, or already before it: nobody can say which.
+    fn refused(&mut self, numbers: &[u64]) {
+        self.mark("refused");
+        self.promises.settled(numbers, Gone::Perhaps);
     }
 
     fn subscribe(&mut self, r: &mut Random, at: usize, number: u64) -> Result<(), Broken> {
@@ -190,7 +205,7 @@ impl World {
             .with("destination", queue)
             .with("ack", mode)
             .with("prefetch-count", prefetch);
-        match self.send(at, &frame, Meaning::Nothing)? {
+        match self.send(at, &frame, Meaning::Nothing)? || self.unwell {
             true => Ok(()),
             false => Err(format!("a SUBSCRIBE was refused: {frame:?}")),
         }
@@ -256,7 +271,11 @@ impl World {
         if !nack {
             self.promises.settled(&numbers, Gone::Now);
         }
-        match self.send(at, &frame, meaning)? {
+        let went_on = self.send(at, &frame, meaning)?;
+        if !went_on && !nack {
+            self.promises.settled(&numbers, Gone::Perhaps);
+        }
+        match went_on || self.unwell {
             true => Ok(()),
             false => Err(format!("an acknowledgement was refused: {frame:?}")),
         }
@@ -319,7 +338,14 @@ impl World {
             false => frame,
         };
         self.mark("committed");
-        match self.send(at, &frame, Meaning::Committed(place))? {
+        let went_on = self.send(at, &frame, Meaning::Committed(place))?;
+        if !went_on {
+            let sends = self.promises.transactions[place].sends.clone();
+            self.refused(&sends);
+            let transaction = std::mem::take(&mut self.promises.transactions[place]);
+            self.promises.settled(&transaction.acks, Gone::Perhaps);
+        }
+        match went_on || self.unwell {
             true => Ok(()),
             false => Err(format!("a COMMIT was refused: {frame:?}")),
         }
@@ -376,7 +402,7 @@ impl World {
     pub fn finish(&mut self, seed: u64) -> Result<(), Broken> {
         let mut random = Random::new(seed, u64::MAX - 1);
         self.drain(&mut random)?;
-        self.crash(&mut random);
+        self.crash(&mut random)?;
         match self.recovered {
             0 => Ok(()),
             left => Err(format!(

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-use hoofbeat::broker::journal::{Journal, Listener, Recovered, Report};
+use hoofbeat::broker::journal::{Listener, Recovered, Report};
 use hoofbeat::broker::{self, Broker, FrameSink, Now};
 use hoofbeat::session::{Hosts, Link, Session, Step};
 use hoofbeat::stomp::Decoder;
 
-use crate::paper::Paper;
+use crate::ground::{Ground, Start};
 use crate::promises::{Broken, Fact, Gone, Promises};
 use crate::random::Random;
 use crate::wire::Frame;
@@ -99,7 +99,7 @@ pub struct World {
     session: Arc<hoofbeat::session::Settings>,
     pub broker: Arc<Broker>,
     hosts: Arc<Hosts>,
-    pub journal: Arc<Paper>,
+    pub ground: Ground,
     post: Arc<Post>,
     pub clients: Vec<Client>,
     pub promises: Promises,
@@ -110,24 +110,22 @@ pub struct World {
     pub found: BTreeMap<u64, u32>,
     /// Messages that the last start found.
     pub recovered: usize,
+    /// The disk misbehaves, or did: any session may have been told so, and end.
+    pub unwell: bool,
     pub log: Vec<String>,
     pub marks: std::collections::BTreeSet<&'static str>,
 }
 
 impl World {
-    pub fn new(settings: broker::Settings, session: hoofbeat::session::Settings) -> World {
-        let journal = Arc::new(Paper::default());
-        let broker = Arc::new(Broker::new(
-            settings.clone(),
-            1,
-            Arc::clone(&journal) as Arc<dyn Journal>,
-        ));
+    pub fn new(settings: broker::Settings, session: hoofbeat::session::Settings, seed: u64) -> Result<World, Broken> {
+        let ground = Ground::new(seed)?;
+        let broker = Arc::new(Broker::new(settings.clone(), 1, ground.journal()));
         let mut world = World {
             hosts: hosts(&broker),
             settings,
             session: Arc::new(session),
             broker,
-            journal,
+            ground,
             post: Arc::default(),
             clients: Vec::new(),
             promises: Promises::default(),
@@ -136,16 +134,18 @@ impl World {
             sessions: 0,
             found: BTreeMap::new(),
             recovered: 0,
+            unwell: false,
             log: Vec::new(),
             marks: Default::default(),
         };
         world.attach();
-        world
+        Ok(world)
     }
 
     fn attach(&mut self) {
         self.post = Arc::default();
-        self.journal.attach(Arc::clone(&self.post) as Arc<dyn Listener>);
+        let post = Arc::clone(&self.post);
+        self.ground.journal().attach(post);
     }
 
     pub fn mark(&mut self, mark: &'static str) {
@@ -407,7 +407,8 @@ impl World {
 
     /// The journal does what there is to do, and tells the broker; whether there was anything.
     pub fn step(&mut self) -> bool {
-        let some = self.journal.step();
+        let some = self.ground.step();
+        self.log.push(format!("  a step of {:?}", self.ground));
         let reports = std::mem::take(&mut *self.post.0.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.now();
         let told = !reports.is_empty();
@@ -419,6 +420,7 @@ impl World {
 
     /// Everything goes on until nothing moves any more.
     pub fn settle(&mut self) -> Result<(), Broken> {
+        self.heal()?;
         for _ in 0..10_000 {
             let mut some = self.step();
             for at in self.live() {
@@ -426,6 +428,8 @@ impl World {
                 some |= self.take(at, u64::MAX)?;
             }
             if !some {
+                // Who is to be told of a broken promise has been told.
+                self.unwell = false;
                 return Ok(());
             }
         }
@@ -433,42 +437,45 @@ impl World {
     }
 
     /// The process is killed, and starts again.
-    pub fn crash(&mut self, random: &mut Random) {
+    pub fn crash(&mut self, random: &mut Random) -> Result<(), Broken> {
         self.log.push("  crash".to_owned());
-        let (journal, found) = self.journal.crash(random);
+        let start = self.ground.crash(random);
+        self.log.push(format!(
+            "  what is left: {:?}",
+            start.as_ref().map(|(ground, _)| ground)
+        ));
         for at in self.live() {
             self.left(at);
         }
         self.clients.clear();
         self.promises.crash();
-        self.start(journal, &found);
+        self.start(start)
     }
 
     /// The process ends as it should, and starts again.
     pub fn restart(&mut self, random: &mut Random) -> Result<(), Broken> {
         self.log.push("  restart".to_owned());
+        self.heal()?;
         for at in self.live() {
             self.end(at);
         }
         self.broker.rest();
-        while self.step() {}
-        let (journal, found) = self.journal.crash(random);
+        let start = self.ground.close(random);
         self.clients.clear();
-        // Transient messages end with the process.
         self.promises.restart();
-        self.start(journal, &found);
-        Ok(())
+        self.start(start)
     }
 
-    fn start(&mut self, journal: Paper, found: &[Recovered]) {
+    fn start(&mut self, start: Start) -> Result<(), Broken> {
+        let (ground, found) = start?;
         self.boots += 1;
         self.now += 10;
-        self.journal = Arc::new(journal);
-        let journal = Arc::clone(&self.journal) as Arc<dyn Journal>;
-        self.broker = Arc::new(Broker::new(self.settings.clone(), self.boots, journal));
+        self.ground = ground;
+        self.unwell = false;
+        self.broker = Arc::new(Broker::new(self.settings.clone(), self.boots, self.ground.journal()));
         self.hosts = hosts(&self.broker);
         self.attach();
-        for queue in found {
+        for queue in &found {
             let Recovered {
                 queue: number,
                 name,
@@ -479,7 +486,19 @@ impl World {
             self.log
                 .push(format!("  found {name}, number {number}, mark {below}: {entries:?}"));
         }
-        self.recovered = self.broker.recover(found, self.now()).messages;
+        self.recovered = self.broker.recover(&found, self.now()).messages;
+        Ok(())
+    }
+
+    /// The disk is well again, and the journal has noticed.
+    pub fn heal(&mut self) -> Result<(), Broken> {
+        self.ground.heal();
+        for _ in 0..100 {
+            if !self.step() && !self.ground.is_unwell() {
+                return Ok(());
+            }
+        }
+        Err("the disk is well again, and nobody notices".to_owned())
     }
 }
 
