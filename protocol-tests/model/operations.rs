@@ -423,7 +423,7 @@ fn wrong(r: &mut Random) -> Frame {
         8 => subscribe(),
         9 => subscribe().with("destination", "/queue/*"),
         10 => subscribe().with("destination", "/queue/q").with("ack", "clinet"),
-        11 => subscribe().with("destination", "/queue/q").with("selector", "a = 1"),
+        11 => subscribe().with("destination", "/queue/q").with("x-priority", "1"),
         12 => subscribe().with("destination", format!("/reply-queue/{}/x", "0".repeat(32))),
         13 => subscribe()
             .with("destination", "/queue/q")

@@ -10,6 +10,8 @@ pub enum Due {
     Expiry,
     /// Messages of the queue that wait aside are due.
     Release,
+    /// Consumers of the queue have more to look at.
+    Look,
     /// The queue may have been idle for long enough to go.
     Idle,
 }
@@ -49,7 +51,7 @@ impl Agenda {
     /// Strikes out every date of a destination.
     pub fn strike(&self, name: &Arc<str>) {
         let mut dates = self.lock();
-        for due in [Due::Expiry, Due::Release, Due::Idle] {
+        for due in [Due::Expiry, Due::Release, Due::Look, Due::Idle] {
             if let Some(at) = dates.by_name.remove(&(Arc::clone(name), due)) {
                 dates.by_time.remove(&(at, Arc::clone(name), due));
             }

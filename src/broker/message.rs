@@ -54,6 +54,8 @@ pub struct Properties {
     pub persistent: bool,
     /// Not to be delivered before, in milliseconds since 1970.
     pub due: Option<u64>,
+    /// It has a `JMSXGroupID`.
+    pub grouped: bool,
 }
 
 /// A tail that is made when it is first asked for.
@@ -274,7 +276,8 @@ impl Message {
 
     /// Appends the octets from which [`Message::restore`] makes it again.
     pub fn store(&self, out: &mut Vec<u8>) {
-        let flags = u8::from(self.plain) | u8::from(self.utf8) << 1 | u8::from(self.typed) << 2;
+        let flags = [self.plain, self.utf8, self.typed, self.properties.grouped];
+        let flags = flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag));
         out.extend_from_slice(&[flags, self.version as u8]);
         // Frames are limited to far less than 4 GiB.
         out.extend_from_slice(&(self.body_at as u32).to_le_bytes());
@@ -303,6 +306,7 @@ impl Message {
                 expires: stub.expires,
                 due: stub.due,
                 persistent: true,
+                grouped: flags & 8 != 0,
             },
             tail: tail.to_vec(),
             version,

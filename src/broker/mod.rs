@@ -236,6 +236,10 @@ impl Broker {
                     let effects = queue.bring_in(&self.counters, now);
                     self.apply(&queue, effects, None, now);
                 }
+                Due::Look => {
+                    let effects = queue.look_on(&self.counters, now);
+                    self.apply(&queue, effects, None, now);
+                }
                 Due::Idle => match queue.retire_if_idle(now) {
                     Ok(dropped) => {
                         self.counters.dropped_with_queue.add(dropped as u64);
@@ -275,6 +279,7 @@ impl Broker {
             dead,
             expire_at,
             release_at,
+            looks_on,
             idle,
             delete,
             recorded: _,
@@ -285,6 +290,10 @@ impl Broker {
         }
         if let Some(at) = release_at {
             self.agenda.add(mono(at), &queue.name, Due::Release);
+        }
+        if looks_on {
+            // Others come first.
+            self.agenda.add(now.mono + 1, &queue.name, Due::Look);
         }
         if idle {
             self.agenda

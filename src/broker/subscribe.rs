@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::journal::Ticket;
 use super::outbound::{LaneHead, LaneId, Outbound};
 use super::publish::Refused;
-use super::queue::{Consume, NotHeld, Options, Queue, Tags};
+use super::queue::{Browse, Consume, NotHeld, Options, Queue, Tags};
 use super::selector::Selector;
 use super::settings::{Kind, Prefetch, QueuePolicy, WhenExpired, WhenFull};
 use super::subscription::{AckMode, Feed, Settle, Subscription, Target};
-use super::{Broker, Destination, Now, Selection};
+use super::{Broker, Destination, Draft, Now, Properties, Selection};
+use crate::stomp::{Headers, Line, Version};
 
 /// What a SUBSCRIBE asks for.
 #[derive(Clone, Debug)]
@@ -27,8 +28,12 @@ pub struct Subscribe {
     pub prefetch: Option<usize>,
     /// It does not want what its own session sends.
     pub no_local: bool,
-    /// It only wants what this matches; topics only.
+    /// It only wants what this matches.
     pub selector: Option<Arc<Selector>>,
+    /// It only looks at what waits in the queue, and takes nothing.
+    pub browse: bool,
+    /// While it is there, only one of those who say so is given anything by the queue: the one that came first.
+    pub alone: bool,
     /// The queue is to belong to the session.
     pub exclusive: bool,
     /// How a queue that is made is to be.
@@ -38,6 +43,12 @@ pub struct Subscribe {
     /// How its MESSAGE frames begin. `queue` and `manual` are set by the broker.
     pub head: LaneHead,
 }
+
+/// The header of the MESSAGE that follows the last one to whom browses.
+const END_OF_BROWSING: Line<'static> = Line {
+    name: "browser",
+    value: "end",
+};
 
 impl Broker {
     /// Adds a subscription: messages accepted from now on reach it.
@@ -135,7 +146,9 @@ impl Broker {
 
     /// Holds acknowledgements for a transaction.
     pub fn hold(&self, queue: &Arc<Queue>, consumer: u32, tag: u64, now: Now) -> Result<Tags, NotHeld> {
-        queue.enter(consumer, tag, &self.counters, now)
+        let (tags, effects) = queue.enter(consumer, tag, &self.counters, now)?;
+        self.apply(queue, effects, None, now);
+        Ok(tags)
     }
 
     /// Deliveries up to `tag` of a subscription in auto mode have been written.
@@ -168,14 +181,42 @@ impl Broker {
             if !made && ask.options != Options::default() && queue.options != ask.options {
                 return Err(Refused::OtherOptions(Arc::clone(&to.name)));
             }
-            let consume = self.terms(ask, lane, outbound);
-            match queue.consume(consume, &self.counters, now) {
+            let consumer = match ask.browse {
+                true => queue.browse(self.browse(&queue, ask, lane, outbound), now),
+                false => {
+                    let consume = Consume {
+                        selector: ask.selector.clone(),
+                        ..self.terms(ask, lane, outbound)
+                    };
+                    queue.consume(consume, &self.counters, now)
+                }
+            };
+            match consumer {
                 Some((consumer, effects)) => {
                     self.apply(&queue, effects, None, now);
                     return Ok(Feed::Queue(queue, consumer));
                 }
                 None => self.directory.remove_queue(&queue),
             }
+        }
+    }
+
+    fn browse(&self, queue: &Queue, ask: &Subscribe, lane: LaneId, outbound: &Arc<Outbound>) -> Browse {
+        let headers = Headers::new([END_OF_BROWSING], false);
+        let end = self.message(Draft {
+            destination: &queue.name,
+            headers: &headers,
+            reply_to: None,
+            body: b"",
+            version: Version::V1_0,
+            properties: Properties::default(),
+            publisher: ask.session,
+        });
+        Browse {
+            outbound: Arc::clone(outbound),
+            lane,
+            selector: ask.selector.clone(),
+            end,
         }
     }
 
@@ -255,6 +296,9 @@ impl Broker {
             },
             unacknowledged: self.settings.unacknowledged,
             unwanted: (ask.no_local && ask.durable.is_some()).then_some(ask.session),
+            // A topic has selected already.
+            selector: None,
+            alone: ask.alone,
         }
     }
 

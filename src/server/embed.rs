@@ -119,6 +119,8 @@ impl Server {
             prefetch: None,
             no_local: false,
             selector: None,
+            browse: false,
+            alone: false,
             exclusive: false,
             durable: None,
             options: Options::default(),

@@ -12,10 +12,8 @@ use crate::stomp::{Command, Frame, Headers};
 
 /// Whether a header asks for something that is not served.
 fn is_unsupported(name: &str) -> bool {
-    matches!(
-        name,
-        "JMSXGroupID" | "transformation" | "ActiveMQ.Retain" | "retain" | "_AMQ_LVQ_NAME"
-    ) || name.starts_with("AMQ_SCHEDULED_")
+    matches!(name, "transformation" | "ActiveMQ.Retain" | "retain" | "_AMQ_LVQ_NAME")
+        || name.starts_with("AMQ_SCHEDULED_")
 }
 
 /// What a SEND's headers ask for, found in one pass.
@@ -37,7 +35,7 @@ impl<'a> Asked<'a> {
         let mut priority = None;
         let (mut persistent, mut expires) = (None, None);
         let (mut ttl, mut expiration) = (None, None);
-        let mut delay = None;
+        let (mut delay, mut group) = (None, None);
         for (name, value) in headers.iter() {
             match name.as_ref() {
                 "destination" => first(&mut asked.destination, value),
@@ -50,6 +48,7 @@ impl<'a> Asked<'a> {
                 "expiration" => first(&mut expiration, value),
                 "simpOrigDestination" => asked.for_user = true,
                 "auto-delete" => asked.options = true,
+                "JMSXGroupID" => first(&mut group, value),
                 name @ ("AMQ_SCHEDULED_DELAY" | "x-delay") if delay.is_none() => {
                     delay = Some(read_delay(name, &value)?)
                 }
@@ -69,6 +68,7 @@ impl<'a> Asked<'a> {
             priority: priority.map_or(Ok(4), |value| read_priority(&value))?,
             expires,
             persistent: persistent.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            grouped: group.map_or(Ok(false), |group| is_group(&group))?,
             due: delay.filter(|ms| *ms > 0).map(|ms| now.unix_ms.saturating_add(ms)),
         };
         Ok(asked)
@@ -80,6 +80,18 @@ fn read_priority(value: &str) -> Result<u8, Fault> {
         // RabbitMQ's users send up to 255; there are ten.
         Ok(number) => Ok(number.min(9) as u8),
         Err(_) => Err(Fault::bad_header("priority", value, "0 to 9")),
+    }
+}
+
+/// Octets of a `JMSXGroupID`.
+const GROUP_MAX: usize = 255;
+
+/// Whether a `JMSXGroupID` names a group.
+fn is_group(name: &str) -> Result<bool, Fault> {
+    match name.len() {
+        0 => Ok(false),
+        1..=GROUP_MAX => Ok(true),
+        _ => Err(Fault::bad_header("JMSXGroupID", name, "a name of at most 255 octets")),
     }
 }
 
@@ -106,7 +118,7 @@ fn first<'a>(known: &mut Option<Cow<'a, str>>, value: Cow<'a, str>) {
 
 impl Connected {
     pub(super) fn send(&mut self, frame: &Frame<'_>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
-        let asked = Asked::read(&frame.headers, now)?;
+        let mut asked = Asked::read(&frame.headers, now)?;
         let name = asked
             .destination
             .as_deref()
@@ -118,6 +130,8 @@ impl Connected {
                 "AMQ_SCHEDULED_DELAY and x-delay are for queues; a topic delivers at once or not at all.",
             ));
         }
+        // Nobody competes for what a topic has.
+        asked.properties.grouped &= route.to.kind == Kind::Queue;
         if route.owner.is_some() && route.to.kind == Kind::Queue {
             self.own(&route.to.name);
         }

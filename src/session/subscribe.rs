@@ -26,12 +26,13 @@ const UNSUPPORTED: [&str; 8] = [
 ];
 
 /// Headers that ask for something that is not served when they are `true`.
-const UNSUPPORTED_IF_TRUE: [&str; 4] = [
-    "browser",
-    "activemq.exclusive",
-    "activemq.retroactive",
-    "x-single-active-consumer",
-];
+const UNSUPPORTED_IF_TRUE: [&str; 1] = ["activemq.retroactive"];
+
+/// Headers that are for queues, and refused on topics when they are `true`.
+const FOR_QUEUES: [&str; 3] = ["browser", ALONE[0], ALONE[1]];
+
+/// What a consumer says that wants to be the only one while it is there.
+const ALONE: [&str; 2] = ["activemq.exclusive", "x-single-active-consumer"];
 
 /// Queues of a session from which on it looks whether they still exist.
 const OWNED_MIN: usize = 64;
@@ -47,7 +48,12 @@ impl Connected {
         let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);
         check_supported(headers, queue)?;
         let exclusive = self.wants_alone(&selection, headers)?;
-        let mode = ack_mode(headers)?;
+        let browse = is_true(headers, "browser");
+        let mode = match browse {
+            // Nothing is taken, so nothing is acknowledged.
+            true => ack_mode(headers).map(|_| AckMode::Auto)?,
+            false => ack_mode(headers)?,
+        };
         let durable = self.durable(headers, &selection, id.as_deref())?;
         let selector = selector(headers, self.broker.boot())?;
         let options = match queue || durable.is_some() {
@@ -68,6 +74,8 @@ impl Connected {
             mode,
             prefetch: prefetch(headers)?,
             selector,
+            browse,
+            alone: ALONE.into_iter().any(|name| is_true(headers, name)),
             no_local: is_true(headers, "no-local") || is_true(headers, "activemq.noLocal"),
             exclusive,
             options,
@@ -153,6 +161,8 @@ impl Connected {
             prefetch: None,
             no_local: false,
             selector: None,
+            browse: false,
+            alone: false,
             exclusive: true,
             durable: None,
             options: Options::default(),
@@ -366,11 +376,9 @@ fn check_supported(headers: &Headers<'_>, queue: bool) -> Result<(), Fault> {
             return Err(Fault::unsupported(name, &value));
         }
     }
-    if let Some(value) = headers.get("selector").filter(|_| queue) {
-        return Err(Fault::unsupported("selector", &value));
-    }
-    let only_queues = ["no-local", "activemq.noLocal"].into_iter().filter(|_| queue);
-    for name in UNSUPPORTED_IF_TRUE.into_iter().chain(only_queues) {
+    let for_queues = FOR_QUEUES.into_iter().filter(|_| !queue);
+    let for_topics = ["no-local", "activemq.noLocal"].into_iter().filter(|_| queue);
+    for name in UNSUPPORTED_IF_TRUE.into_iter().chain(for_queues).chain(for_topics) {
         if is_true(headers, name) {
             return Err(Fault::unsupported(name, "true"));
         }

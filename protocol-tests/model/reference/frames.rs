@@ -290,7 +290,7 @@ impl Reference {
             return Err("missing-header");
         }
         let (name, queue, reply) = self.name(s, destination)?;
-        let unsupported = frame.get("selector").is_some() || queue && frame.is("no-local", "true");
+        let unsupported = frame.get("x-priority").is_some() || queue && frame.is("no-local", "true");
         if !queue && frame.is("durable", "true") {
             // Durable subscriptions are tried in src/session/tests; here they lack auto-delete:false.
             return Err("missing-header");

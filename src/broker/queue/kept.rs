@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::ready::{Entry, Gone, Ready};
+use super::ready::{Entry, Gone, Key, Ready};
 use super::state::State;
 use super::{Effects, Queue};
 use crate::broker::journal::{Record, Recovered, Stub};
@@ -107,7 +107,7 @@ impl Queue {
     fn takes_in(&self, state: &State, message: &Message) -> bool {
         let awaited = state.ready.is_empty() && !state.available.is_empty();
         let fits = || state.ready.resident() + message.size() <= self.budget();
-        awaited || (fits() && !state.ready.is_behind(message.properties().priority))
+        awaited || (fits() && (state.by_choice || !state.ready.is_behind(message.properties().priority)))
     }
 
     /// Octets of messages that could be on disk only and are in memory. When messages hold half of all memory, no
@@ -195,6 +195,19 @@ impl Queue {
         allowed && head.here
     }
 
+    /// Asks for the message at `place` and for those behind it. If memory is short, what was passed over goes.
+    pub(super) fn bring(&self, ready: &mut Ready, place: Key) {
+        let budget = self.budget();
+        if ready.resident() * 2 >= budget {
+            ready.unload(place);
+        }
+        let octets = budget.saturating_sub(ready.resident()).max(FETCH_MIN);
+        let wanted = ready.wanted_from(place, octets);
+        if !wanted.is_empty() {
+            self.commons.journal.fetch(self.number, &wanted);
+        }
+    }
+
     /// Asks for messages ahead of their turn when half of what may be in memory has been given out.
     fn stock(&self, ready: &mut Ready, head_is_coming: bool) {
         let (budget, resident) = (self.budget(), ready.resident());
@@ -209,7 +222,7 @@ impl Queue {
         }
     }
 
-    fn allows(&self, hand_out: &mut HandOut, seq: u64) -> bool {
+    pub(super) fn allows(&self, hand_out: &mut HandOut, seq: u64) -> bool {
         if seq + hand_out.block / 2 >= hand_out.asked {
             self.ask_mark(hand_out, seq);
         }
@@ -255,6 +268,7 @@ impl Queue {
                 state.octets = state.octets - before + after;
             }
         }
+        self.show(&mut state, now);
         self.dispatch(&mut state, counters, now);
         self.effects(&mut state, Vec::new(), now)
     }
@@ -268,6 +282,7 @@ impl Queue {
             self.remove(&mut state, Gone::from(&left), None);
             counters.lost.one();
         }
+        self.show(&mut state, now);
         self.dispatch(&mut state, counters, now);
         self.effects(&mut state, Vec::new(), now)
     }

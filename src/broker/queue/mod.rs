@@ -1,9 +1,13 @@
 //! Queues: each message to one of those who compete for it, kept until it is settled.
 
 mod aside;
+mod browse;
+mod choose;
 mod durable;
+mod groups;
 mod kept;
 mod ledger;
+mod level;
 mod options;
 mod perish;
 mod ready;
@@ -14,6 +18,8 @@ mod state;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use browse::Browse;
+pub use groups::GROUPS_MAX;
 pub use ledger::{NotHeld, Tags};
 pub use options::{Binding, Options};
 pub use ready::Entry;
@@ -21,12 +27,13 @@ pub use ready::Entry;
 use aside::Aside;
 use ledger::Ledger;
 use perish::Cause;
-use ready::{Gone, Left, Ready};
+use ready::{Gone, Key, Left, Ready};
 use state::{Consumer, State};
 
 use super::journal::{Journal, Record};
 use super::message::{Gauge, Message};
-use super::outbound::{Delivery, LaneId, Offer, Offered, Outbound, SlowConsumer};
+use super::outbound::{LaneId, Offer, Offered, Outbound, SlowConsumer};
+use super::selector::Selector;
 use super::settings::{DurableLimits, Prefetch, QueuePolicy, TopicPolicy, WhenFull};
 use super::stats::Counters;
 use super::subscription::{AckMode, Target};
@@ -90,6 +97,10 @@ pub struct Consume {
     pub unacknowledged: usize,
     /// The session whose messages it does not want.
     pub unwanted: Option<u64>,
+    /// It only wants what this matches.
+    pub selector: Option<Arc<Selector>>,
+    /// While it is there, only one of those who say so is given anything: the one that came first.
+    pub alone: bool,
 }
 
 /// A limit that a SEND met.
@@ -132,6 +143,8 @@ pub struct Effects {
     pub expire_at: Option<u64>,
     /// Tell the agenda: messages that wait aside are due then (milliseconds since 1970).
     pub release_at: Option<u64>,
+    /// Tell the agenda: there is more to look at.
+    pub looks_on: bool,
     /// Tell the agenda: empty and unused from now on.
     pub idle: bool,
     /// Its last consumer has gone and it is to go too.
@@ -325,8 +338,7 @@ impl Queue {
         if state.retired {
             return None;
         }
-        let id = state.next_consumer;
-        state.next_consumer = state.next_consumer.wrapping_add(1);
+        let id = state.next_id();
         let Consume {
             outbound,
             lane,
@@ -334,6 +346,8 @@ impl Queue {
             prefetch,
             unacknowledged,
             unwanted,
+            selector,
+            alone,
         } = consume;
         let consumer = Consumer {
             outbound,
@@ -342,14 +356,19 @@ impl Queue {
             prefetch,
             unacknowledged,
             unwanted,
+            selector,
             ledger: Ledger::default(),
+            alone,
+            place: Key::MIN,
             active: true,
             standing: false,
         };
+        state.by_choice |= consumer.selector.is_some();
         state.consumers.insert(id, consumer);
         state.idle_since = None;
         state.unused_since = None;
         state.stand(id);
+        state.elect();
         self.dispatch(&mut state, counters, now);
         // What had expired may have made room.
         Some((id, self.effects(&mut state, Vec::new(), now)))
@@ -359,6 +378,7 @@ impl Queue {
     pub fn resume(&self, id: u32, counters: &Counters, now: Now) -> Effects {
         let mut state = self.lock();
         state.stand(id);
+        self.show(&mut state, now);
         self.dispatch(&mut state, counters, now);
         self.effects(&mut state, Vec::new(), now)
     }
@@ -419,6 +439,9 @@ impl Queue {
 
     /// Hands out what can be handed out, to each consumer in turn.
     fn dispatch(&self, state: &mut State, counters: &Counters, now: Now) {
+        if state.by_choice {
+            return self.dispatch_by_choice(state, counters, now);
+        }
         while !state.ready.is_empty() {
             let Some(id) = state.available.front().copied() else {
                 return;
@@ -427,9 +450,8 @@ impl Queue {
                 state.available.pop_front();
                 continue;
             };
-            if !consumer.wants() {
-                consumer.standing = false;
-                state.available.pop_front();
+            if !consumer.wants() || state.sole.is_some_and(|sole| sole != id) {
+                state.stand_down(id);
                 continue;
             }
             if self.durable && !self.is_at_hand(&mut state.ready, &mut state.hand_out) {
@@ -440,27 +462,14 @@ impl Queue {
                 self.perish(state, Left::Here(entry), Cause::Expired, None, counters);
                 continue;
             }
-            let delivery = Delivery {
-                message: Arc::clone(&entry.message),
-                tag: consumer.ledger.next_tag(),
-                attempts: entry.attempts,
-            };
-            match consumer.outbound.offer(consumer.lane, delivery, now.mono) {
-                Offered::Taken | Offered::Crowded(_) | Offered::Displaced(_) => {
-                    consumer.ledger.add(entry);
-                    state.available.rotate_left(1);
-                }
-                Offered::Full => {
-                    consumer.standing = false;
-                    state.available.pop_front();
-                    state.ready.put_back(entry);
-                }
-                Offered::Gone => {
-                    consumer.active = false;
-                    consumer.standing = false;
-                    state.available.pop_front();
-                    state.ready.put_back(entry);
-                }
+            if entry.message.properties().grouped {
+                state.ready.put_back(entry);
+                state.by_choice = true;
+                return self.dispatch_by_choice(state, counters, now);
+            }
+            match consumer.offer(entry, now) {
+                None => state.available.rotate_left(1),
+                Some(entry) => state.refused(id, entry),
             }
         }
     }
@@ -478,6 +487,7 @@ impl Queue {
             expire_at: self.news_of_expiry(state),
             recorded: std::mem::take(&mut state.recorded),
             release_at: state.aside.news(),
+            looks_on: std::mem::take(&mut state.looks_on),
             ..Effects::default()
         };
         effects.idle = self.note_idle(state, now);

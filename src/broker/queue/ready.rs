@@ -1,13 +1,17 @@
 //! Messages of a queue that wait for a consumer, by priority and age.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::level::{Level, Place, Returned};
 use crate::broker::journal::Stub;
 use crate::broker::message::{Gauge, Message};
 
 /// What a message whose octets are on disk costs in memory: its place here, and the journal's note of where it lies.
 pub const STUB_OCTETS: usize = 100;
+
+/// Places that are looked at for what may be asked for together.
+const AHEAD: usize = 4_096;
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -92,6 +96,36 @@ pub struct Head {
     pub here: bool,
 }
 
+/// A place in the queue's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    level: u8,
+    /// The message's number.
+    pub seq: u64,
+}
+
+impl Key {
+    /// Before all messages.
+    pub const MIN: Key = Key { level: 0, seq: 0 };
+
+    /// The place behind it.
+    pub fn next(self) -> Key {
+        Key {
+            seq: self.seq + 1,
+            ..self
+        }
+    }
+}
+
+/// What there is to see of a message that waits.
+#[derive(Debug)]
+pub enum Glance {
+    /// All of it.
+    Here(Arc<Message>),
+    /// Its octets are on disk, or on their way.
+    Away,
+}
+
 /// Highest priority first, oldest first among equals. A message that comes back finds its old place. Those whose
 /// octets are on disk keep their places too: nobody overtakes them.
 #[derive(Debug, Default)]
@@ -108,6 +142,10 @@ pub struct Ready {
     /// Those of them that were asked for: level, and what is known.
     fetching: BTreeMap<u64, (u8, Stub)>,
     fetching_octets: usize,
+    /// The first place where a message was put since somebody asked.
+    news: Option<Key>,
+    /// Of persistent messages before it none is here.
+    unloaded: Option<Key>,
 }
 
 /// Messages whose octets are on disk only, and the gauge that holds what their stubs cost.
@@ -115,89 +153,6 @@ pub struct Ready {
 struct Away {
     messages: usize,
     gauge: Arc<Gauge>,
-}
-
-#[derive(Debug, Default)]
-struct Level {
-    /// Came back from a consumer, from disk with tries, or from aside.
-    returned: BTreeMap<u64, Returned>,
-    /// Never given to anyone, in order. One that was removed leaves an empty place.
-    fresh: VecDeque<(u64, Option<Place>)>,
-    /// Messages of the level whose octets are on disk only.
-    away: usize,
-    /// Those with lower numbers are here, or were asked for.
-    asked: u64,
-}
-
-#[derive(Debug)]
-struct Returned {
-    place: Place,
-    attempts: u32,
-}
-
-/// What the queue has of a message.
-#[derive(Debug)]
-enum Place {
-    /// All of it.
-    Here(Arc<Message>),
-    /// Its octets are on disk, so many of them, and it has no dates: as most.
-    Away(u32),
-    /// Its octets are on disk, and it has dates.
-    Dated(Box<Stub>),
-}
-
-impl Place {
-    fn stub(stub: Stub) -> Place {
-        match stub {
-            Stub {
-                expires: None,
-                due: None,
-                size,
-                ..
-            } => Place::Away(size),
-            dated => Place::Dated(Box::new(dated)),
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Place::Here(message) => message.size(),
-            Place::Away(size) => *size as usize,
-            Place::Dated(stub) => stub.size as usize,
-        }
-    }
-
-    fn is_here(&self) -> bool {
-        matches!(self, Place::Here(_))
-    }
-
-    fn is_persistent(&self) -> bool {
-        match self {
-            Place::Here(message) => message.properties().persistent,
-            Place::Away(_) | Place::Dated(_) => true,
-        }
-    }
-
-    fn expires(&self) -> Option<u64> {
-        match self {
-            Place::Here(message) => message.properties().expires,
-            Place::Away(_) => None,
-            Place::Dated(stub) => stub.expires,
-        }
-    }
-
-    /// What the journal is told to find it by; `None` if it is here.
-    fn to_stub(&self, level: u8) -> Option<Stub> {
-        match self {
-            Place::Here(_) => None,
-            Place::Away(size) => Some(Stub {
-                size: *size,
-                priority: 9_u8.saturating_sub(level),
-                ..Stub::default()
-            }),
-            Place::Dated(stub) => Some(**stub),
-        }
-    }
 }
 
 impl Ready {
@@ -254,6 +209,7 @@ impl Ready {
         if let Some(at) = place.expires() {
             self.expiring.insert((at, number, seq));
         }
+        self.note(seq, number);
         let level = self.levels.entry(number).or_default();
         level.fresh.push_back((seq, Some(place)));
         self.length += 1;
@@ -283,9 +239,101 @@ impl Ready {
         if let Some(at) = place.expires() {
             self.expiring.insert((at, number, seq));
         }
+        self.note(seq, number);
         let level = self.levels.entry(number).or_default();
         level.returned.insert(seq, Returned { place, attempts });
         self.length += 1;
+    }
+
+    /// Notes where a message was put.
+    fn note(&mut self, seq: u64, level: u8) {
+        let key = Key { level, seq };
+        self.news = Some(self.news.map_or(key, |known| known.min(key)));
+        self.unloaded = self.unloaded.map(|known| known.min(key));
+    }
+
+    /// The first place where a message was put since the last time.
+    pub fn take_news(&mut self) -> Option<Key> {
+        self.news.take()
+    }
+
+    /// The first message at `place` or behind it.
+    pub fn next_from(&self, place: Key) -> Option<(Key, Glance)> {
+        self.levels.range(place.level..).find_map(|(number, level)| {
+            let from = if *number == place.level { place.seq } else { 0 };
+            let (seq, place) = level.next_from(from)?;
+            let glance = match place {
+                Place::Here(message) => Glance::Here(Arc::clone(message)),
+                Place::Away(_) | Place::Dated(_) => Glance::Away,
+            };
+            Some((Key { level: *number, seq }, glance))
+        })
+    }
+
+    /// Takes a message from wherever it is; `None` if it is not there, or if its octets are not.
+    pub fn take(&mut self, key: Key) -> Option<Entry> {
+        let is_here = |level: &mut Level| level.place(key.seq).is_some_and(|place| place.is_here());
+        if !self.levels.get_mut(&key.level).is_some_and(is_here) {
+            return None;
+        }
+        match self.remove(key.seq, key.level)? {
+            Left::Here(entry) => Some(entry),
+            Left::Away { .. } => None,
+        }
+    }
+
+    /// How often a message was tried.
+    pub fn attempts(&self, key: Key) -> u32 {
+        let level = self.levels.get(&key.level);
+        level
+            .and_then(|level| level.returned.get(&key.seq))
+            .map_or(0, |back| back.attempts)
+    }
+
+    /// Lets go of the octets of persistent messages before `place`: they are on disk too.
+    pub fn unload(&mut self, place: Key) {
+        let mut from = self.unloaded.unwrap_or(Key::MIN);
+        while let Some((key, glance)) = self.next_from(from).filter(|(key, _)| *key < place) {
+            from = key.next();
+            let Glance::Here(message) = glance else { continue };
+            if !message.properties().persistent {
+                continue;
+            }
+            if let Some(level) = self.levels.get_mut(&key.level) {
+                level.asked = level.asked.min(key.seq);
+                if let Some(kept) = level.place(key.seq) {
+                    *kept = Place::stub(message.stub());
+                    self.resident -= message.size();
+                    self.count_away(key.level);
+                }
+            }
+        }
+        self.unloaded = Some(self.unloaded.map_or(place, |known| known.max(place)));
+    }
+
+    /// Chooses messages on disk to be asked for, from `place` on, up to `octets` of them and at least one. Those that
+    /// are on their way count.
+    pub fn wanted_from(&mut self, place: Key, octets: usize) -> Vec<u64> {
+        let mut wanted = Vec::new();
+        let (mut chosen, mut looks) = (0, 0);
+        for (number, level) in self.levels.range(place.level..) {
+            let mut from = if *number == place.level { place.seq } else { 0 };
+            while let Some((seq, place)) = level.next_from(from) {
+                if chosen >= octets.max(1) || looks > AHEAD {
+                    return wanted;
+                }
+                looks += 1;
+                from = seq + 1;
+                let Some(stub) = place.to_stub(*number) else { continue };
+                chosen += stub.size as usize;
+                if !self.fetching.contains_key(&seq) {
+                    self.fetching.insert(seq, (*number, stub));
+                    self.fetching_octets += stub.size as usize;
+                    wanted.push(seq);
+                }
+            }
+        }
+        wanted
     }
 
     /// What comes next.
@@ -436,6 +484,8 @@ impl Ready {
         let Some(place) = place else { return false };
         self.resident += message.size();
         *place = Place::Here(message);
+        let key = Key { level: number, seq };
+        self.unloaded = self.unloaded.map(|known| known.min(key));
         self.count_back(number);
         self.stop_fetching(seq);
         true
@@ -470,59 +520,4 @@ impl Drop for Away {
 
 fn level_of(priority: u8) -> u8 {
     9_u8.saturating_sub(priority)
-}
-
-impl Level {
-    fn front(&mut self) -> Option<(u64, &Place)> {
-        while self.fresh.front().is_some_and(|(_, place)| place.is_none()) {
-            self.fresh.pop_front();
-        }
-        let returned = self.returned.first_key_value().map(|(seq, back)| (*seq, &back.place));
-        let fresh = self.fresh.front();
-        let fresh = fresh.and_then(|(seq, place)| Some((*seq, place.as_ref()?)));
-        match (returned, fresh) {
-            (Some(back), Some(new)) => Some(if back.0 < new.0 { back } else { new }),
-            (back, new) => back.or(new),
-        }
-    }
-
-    fn pop(&mut self) -> Option<(u64, Place, u32)> {
-        let (seq, _) = self.front()?;
-        if let Some(Returned { place, attempts }) = self.returned.remove(&seq) {
-            return Some((seq, place, attempts));
-        }
-        let (seq, place) = self.fresh.pop_front()?;
-        Some((seq, place?, 0))
-    }
-
-    fn remove(&mut self, seq: u64) -> Option<(Place, u32)> {
-        if let Some(back) = self.returned.remove(&seq) {
-            return Some((back.place, back.attempts));
-        }
-        let at = self.fresh.partition_point(|(s, _)| *s < seq);
-        let place = self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.take()?;
-        Some((place, 0))
-    }
-
-    fn place(&mut self, seq: u64) -> Option<&mut Place> {
-        if let Some(back) = self.returned.get_mut(&seq) {
-            return Some(&mut back.place);
-        }
-        let at = self.fresh.partition_point(|(s, _)| *s < seq);
-        self.fresh.get_mut(at).filter(|(s, _)| *s == seq)?.1.as_mut()
-    }
-
-    /// Messages from `asked` on, in order.
-    fn not_asked(&self) -> impl Iterator<Item = (u64, &Place)> {
-        let returned = self.returned.range(self.asked..).map(|(seq, back)| (*seq, &back.place));
-        let at = self.fresh.partition_point(|(seq, _)| *seq < self.asked);
-        let fresh = self.fresh.range(at..);
-        let fresh = fresh.filter_map(|(seq, place)| Some((*seq, place.as_ref()?)));
-        let (mut returned, mut fresh) = (returned.peekable(), fresh.peekable());
-        std::iter::from_fn(move || match (returned.peek(), fresh.peek()) {
-            (Some((back, _)), Some((new, _))) if back > new => fresh.next(),
-            (Some(_), _) => returned.next(),
-            (None, _) => fresh.next(),
-        })
-    }
 }

@@ -45,7 +45,7 @@ impl Queue {
     }
 
     /// Puts what `tag` covers into a transaction: credit is free, and nobody else can settle it.
-    pub fn enter(&self, id: u32, tag: u64, counters: &Counters, now: Now) -> Result<Tags, NotHeld> {
+    pub fn enter(&self, id: u32, tag: u64, counters: &Counters, now: Now) -> Result<(Tags, Effects), NotHeld> {
         let mut state = self.lock();
         let consumer = state.consumers.get_mut(&id).ok_or(NotHeld::Already)?;
         let tags = consumer.ledger.covered(tag, consumer.mode == AckMode::Client)?;
@@ -56,8 +56,7 @@ impl Queue {
         state.stand(id);
         self.dispatch(&mut state, counters, now);
         // What had expired may have made room.
-        self.call_if_room(&mut state);
-        Ok(tags)
+        Ok((tags, self.effects(&mut state, Vec::new(), now)))
     }
 
     /// Takes it out again on ABORT: unacknowledged as before.
@@ -74,6 +73,7 @@ impl Queue {
     /// others stay for late acknowledgements. Whether any do.
     pub fn cancel(&self, id: u32, waiting: Option<u64>, counters: &Counters, now: Now) -> (bool, Effects) {
         let mut state = self.lock();
+        state.browsers.remove(&id);
         let Some(consumer) = state.consumers.get_mut(&id) else {
             return (false, Effects::default());
         };
@@ -92,6 +92,7 @@ impl Queue {
         if !left {
             state.consumers.remove(&id);
         }
+        state.depart(id);
         self.dispatch(&mut state, counters, now);
         let mut effects = self.effects(&mut state, Vec::new(), now);
         effects.delete = self.options.auto_delete && !state.consumers.values().any(|c| c.active);
@@ -102,6 +103,7 @@ impl Queue {
     /// the others come back as they were.
     pub fn leave(&self, id: u32, unwritten: Option<u64>, counters: &Counters, now: Now) -> Effects {
         let mut state = self.lock();
+        state.browsers.remove(&id);
         let Some(mut consumer) = state.consumers.remove(&id) else {
             return Effects::default();
         };
@@ -115,6 +117,7 @@ impl Queue {
                 false => state.ready.put_back(entry),
             }
         }
+        state.depart(id);
         self.dispatch(&mut state, counters, now);
         let mut effects = self.effects(&mut state, dead, now);
         effects.delete = self.options.auto_delete && !state.consumers.values().any(|c| c.active);

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::aside::Aside;
+use super::browse::Browser;
+use super::groups::Groups;
 use super::kept::HandOut;
 use super::ledger::Ledger;
 use super::perish::Doomed;
-use super::ready::{Entry, Left, Ready};
+use super::ready::{Entry, Key, Left, Ready};
 use super::Dead;
-use crate::broker::outbound::{LaneId, Outbound};
+use crate::broker::outbound::{Delivery, LaneId, Offered, Outbound};
 use crate::broker::patience::Patience;
+use crate::broker::selector::Selector;
 use crate::broker::settings::Prefetch;
 use crate::broker::subscription::AckMode;
+use crate::broker::Now;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -30,6 +34,15 @@ pub(super) struct State {
     pub(super) dead: Vec<Dead>,
     /// Those whose octets have to come from disk first.
     pub(super) doomed: Doomed,
+    /// Those who look at what waits and take nothing, and have not seen all yet.
+    pub(super) browsers: BTreeMap<u32, Browser>,
+    /// Messages are not for everybody: see [`super::choose`].
+    pub(super) by_choice: bool,
+    pub(super) groups: Groups,
+    /// There is more to look at than was looked at.
+    pub(super) looks_on: bool,
+    /// The only consumer that is given anything.
+    pub(super) sole: Option<u32>,
     pub(super) consumers: BTreeMap<u32, Consumer>,
     pub(super) next_consumer: u32,
     /// Consumers that may take a message, in the order in which they are served.
@@ -66,6 +79,12 @@ pub(super) struct Consumer {
     pub(super) unacknowledged: usize,
     pub(super) unwanted: Option<u64>,
     pub(super) ledger: Ledger,
+    /// It only wants what this matches.
+    pub(super) selector: Option<Arc<Selector>>,
+    /// While it is there, only one of those who say so is given anything: the one that came first.
+    pub(super) alone: bool,
+    /// Nothing before it is for this consumer, in a queue with choice.
+    pub(super) place: Key,
     /// It still takes messages; if not, it only waits for late acknowledgements.
     pub(super) active: bool,
     /// It stands in `State::available`.
@@ -109,6 +128,56 @@ impl State {
         }
     }
 
+    /// Whether a consumer may be given a message now.
+    pub(super) fn may_take(&self, id: u32) -> bool {
+        let alone = self.sole.is_none_or(|sole| sole == id);
+        alone && self.consumers.get(&id).is_some_and(Consumer::wants)
+    }
+
+    /// Takes a consumer out of the row in whose front it stands.
+    pub(super) fn stand_down(&mut self, id: u32) {
+        self.available.pop_front();
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.standing = false;
+        }
+    }
+
+    /// A consumer in front of the row did not take a message: it goes out of the row, the message back to its place.
+    pub(super) fn refused(&mut self, id: u32, entry: Entry) {
+        self.stand_down(id);
+        self.ready.put_back(entry);
+        self.elect();
+    }
+
+    /// The number of the next consumer or browser.
+    pub(super) fn next_id(&mut self) -> u32 {
+        let id = self.next_consumer;
+        self.next_consumer = self.next_consumer.wrapping_add(1);
+        id
+    }
+
+    /// Sees who is alone now, after consumers have come or gone. If it is another or nobody, all may stand again.
+    pub(super) fn elect(&mut self) {
+        let first = |(_, consumer): &(&u32, &Consumer)| consumer.active && consumer.alone;
+        let sole = self.consumers.iter().find(first).map(|(id, _)| *id);
+        if std::mem::replace(&mut self.sole, sole) == sole {
+            return;
+        }
+        let all: Vec<u32> = self.consumers.keys().copied().collect();
+        for id in all {
+            self.stand(id);
+        }
+    }
+
+    /// A consumer takes no more.
+    pub(super) fn depart(&mut self, id: u32) {
+        self.elect();
+        if self.groups.leave(id) {
+            self.look_again(Key::MIN);
+        }
+        self.by_choice = self.by_choice && self.has_choice();
+    }
+
     /// Lets go of a consumer that was cancelled and holds nothing any more.
     pub(super) fn forget_settled(&mut self, id: u32) {
         let over = |consumer: &Consumer| !consumer.active && consumer.ledger.is_empty();
@@ -125,6 +194,26 @@ impl State {
 }
 
 impl Consumer {
+    /// Gives it a message; gives it back if there is no room, or nobody any more.
+    pub(super) fn offer(&mut self, entry: Entry, now: Now) -> Option<Entry> {
+        let delivery = Delivery {
+            message: Arc::clone(&entry.message),
+            tag: self.ledger.next_tag(),
+            attempts: entry.attempts,
+        };
+        match self.outbound.offer(self.lane, delivery, now.mono) {
+            Offered::Taken | Offered::Crowded(_) | Offered::Displaced(_) => {
+                self.ledger.add(entry);
+                None
+            }
+            Offered::Full => Some(entry),
+            Offered::Gone => {
+                self.active = false;
+                Some(entry)
+            }
+        }
+    }
+
     /// Whether its credit allows a further message.
     pub(super) fn wants(&self) -> bool {
         let (messages, octets) = self.ledger.used();

@@ -146,7 +146,7 @@ fn what_is_asked_of_the_sender_is_known() {
         priority: 9,
         expires: Some(6),
         persistent: true,
-        due: None,
+        ..Properties::default()
     };
     assert!(Selector::parse(selector, "")
         .unwrap()

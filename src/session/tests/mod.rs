@@ -1,6 +1,7 @@
 //! Sessions as conversations: frames as text in, frames as text out, and a clock that the test turns.
 
 mod backpressure;
+mod chosen;
 mod dead;
 mod delayed;
 mod disk;

@@ -51,6 +51,7 @@ fn message(body: &[u8]) -> Message {
                 .then_some(9_000_000_000_000 + body.len() as u64),
             persistent: true,
             due: body.len().is_multiple_of(4).then_some(body.len() as u64),
+            grouped: false,
         },
         publisher: 0,
     };
