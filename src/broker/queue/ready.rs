@@ -326,8 +326,7 @@ impl Ready {
                 from = seq + 1;
                 let Some(stub) = place.to_stub(*number) else { continue };
                 chosen += stub.size as usize;
-                if !self.fetching.contains_key(&seq) {
-                    self.fetching.insert(seq, (*number, stub));
+                if self.fetching.insert(seq, (*number, stub)).is_none() {
                     self.fetching_octets += stub.size as usize;
                     wanted.push(seq);
                 }

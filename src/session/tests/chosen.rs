@@ -229,8 +229,8 @@ struct Model {
 fn whatever_happens_each_gets_what_is_for_it_and_nothing_is_left_that_somebody_wants() {
     for seed in 1..60 {
         let mut random = Random(seed * 0x9e37_79b9);
-        let (mut world, disk) = world(if seed % 2 == 0 { 1_500 } else { 1 << 20 });
-        let grouped = seed % 3 == 0;
+        let (mut world, disk) = world(if seed.is_multiple_of(2) { 1_500 } else { 1 << 20 });
+        let grouped = seed.is_multiple_of(3);
         let mut sender = world.client();
         let mut peers: Vec<Peer> = Vec::new();
         let mut model = Model::default();
@@ -285,7 +285,8 @@ fn whatever_happens_each_gets_what_is_for_it_and_nothing_is_left_that_somebody_w
                 }
                 _ => {}
             }
-            settle_down(&mut world, &disk, &mut peers, &mut model, seed, step);
+            let place = format!("seed {seed}, step {step}");
+            settle_down((&mut world, &disk), &mut peers, &mut model, grouped, &place);
             if grouped {
                 groups_are_whole(&peers, &model);
             }
@@ -310,7 +311,7 @@ fn whatever_happens_each_gets_what_is_for_it_and_nothing_is_left_that_somebody_w
 }
 
 /// Lets everybody take what there is, and looks whether it was for them.
-fn settle_down(world: &mut World, disk: &Disk, peers: &mut [Peer], model: &mut Model, seed: u64, step: usize) {
+fn settle_down((world, disk): (&mut World, &Disk), peers: &mut [Peer], model: &mut Model, grouped: bool, place: &str) {
     loop {
         let mut any = false;
         for peer in peers.iter_mut() {
@@ -320,8 +321,8 @@ fn settle_down(world: &mut World, disk: &Disk, peers: &mut [Peer], model: &mut M
                 let (colour, _) = model
                     .waiting
                     .remove(&body)
-                    .unwrap_or_else(|| panic!("seed {seed}, step {step}: {body} comes twice"));
-                assert!(peer.wants.is_none_or(|wants| wants == colour), "seed {seed}: {frame}");
+                    .unwrap_or_else(|| panic!("{place}: {body} comes twice"));
+                assert!(peer.wants.is_none_or(|wants| wants == colour), "{place}: {frame}");
                 let ack = header(&frame, "ack").expect("an ack").to_owned();
                 peer.held.push((ack, body));
             }
@@ -331,15 +332,10 @@ fn settle_down(world: &mut World, disk: &Disk, peers: &mut [Peer], model: &mut M
         }
     }
     // Who holds nothing has credit: nothing that it wants can be waiting, unless its group is another's.
-    for peer in peers.iter().filter(|peer| peer.held.is_empty()) {
-        let left = model.waiting.iter().find(|(_, (colour, group))| {
-            let wanted = peer.wants.is_none_or(|wants| wants == *colour);
-            let of_another = (peers.iter()).any(|other| other.held.iter().any(|(_, body)| model.all[body].1 == *group));
-            wanted && !(seed % 3 == 0 && of_another)
-        });
-        if seed % 3 != 0 {
-            assert!(left.is_none(), "seed {seed}, step {step}: {left:?} waits for nobody");
-        }
+    for peer in peers.iter().filter(|peer| peer.held.is_empty() && !grouped) {
+        let wanted = |(_, (colour, _)): &(&usize, &(u64, u64))| peer.wants.is_none_or(|wants| wants == *colour);
+        let left = model.waiting.iter().find(wanted);
+        assert!(left.is_none(), "{place}: {left:?} waits for nobody");
     }
 }
 
