@@ -218,7 +218,12 @@ impl Look {
         }
         let chain = link.header.map(|header| header.chain());
         let seal = Seal { salt, segment: number };
-        let last = self.last.or(link.header.map(|header| (header.turn, true)));
+        let last = match (self.last, link.header) {
+            // Begun in the middle of a commit.
+            (Some((turn, false)), Some(header)) if turn == header.turn.wrapping_add(1) => self.last,
+            (_, Some(header)) => Some((header.turn, true)),
+            (last, None) => last,
+        };
         let mut reading = Reading {
             scanner: Scanner::new(Arc::clone(&link.file), seal, limit, chain, last),
             look: self,
