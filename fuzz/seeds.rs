@@ -1,4 +1,5 @@
-//! Writes the seeds of the `decode` target: each rule of the frame grammar, what clients in use open with, and bad input.
+//! Writes the seeds. Those of the target `decode`: each rule of the frame grammar, what clients in use open with, and bad
+//! input. Those of `log`: operations, and what is done to the files then.
 //! The same seeds each time.
 //!
 //! `cargo run --manifest-path fuzz/Cargo.toml --bin seeds`
@@ -26,6 +27,34 @@ fn main() -> io::Result<()> {
     for (name, stream) in limits() {
         for (kind, cuts) in [("octets", 0), ("pieces", 60)] {
             seed(&folder, &format!("{name}-{kind}"), 3 | 8, cuts, &stream)?;
+            written += 1;
+        }
+    }
+    println!("{written} seeds in {}", folder.display());
+    logs()
+}
+
+/// Logs of several lengths, each with several damages: a bit here and there, a cut, a lost file.
+fn logs() -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/log");
+    fs::create_dir_all(&folder)?;
+    let mut written = 0;
+    for length in [0u8, 1, 7, 16, 40, 41, 100, 250] {
+        let operations: Vec<u8> = (0..length).map(|place| place.wrapping_mul(67).wrapping_add(length)).collect();
+        for (name, damage) in [
+            ("whole", &[][..]),
+            ("flip-begin", &[0, 0, 0, 0, 9]),
+            ("flip-head", &[0, 200, 0, 0, 90]),
+            ("flip-record", &[1, 1, 0, 3, 3]),
+            ("flip-twice", &[1, 1, 0, 8, 3, 2, 2, 0, 16, 1]),
+            ("flip-late", &[1, 3, 0, 0x7f, 0xff]),
+            ("cut", &[12, 1, 0, 2, 0]),
+            ("cut-all", &[12, 0, 0, 0, 0]),
+            ("lost-first", &[15, 0, 0, 0, 0]),
+            ("lost-later", &[15, 2, 0, 0, 0]),
+        ] {
+            let seed = [&[length], operations.as_slice(), damage].concat();
+            fs::write(folder.join(format!("{name}-{length}")), seed)?;
             written += 1;
         }
     }

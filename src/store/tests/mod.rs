@@ -1,6 +1,7 @@
 //! The store against a naive list, against broken disks, and on a real one.
 
 mod batches;
+mod check;
 mod damage;
 mod format;
 mod model;
