@@ -110,9 +110,10 @@ impl Level {
     }
 
     pub(super) fn pop(&mut self) -> Option<(u64, Place, u32)> {
-        let (seq, _) = self.front()?;
-        if let Some(Returned { place, attempts }) = self.returned.remove(&seq) {
-            return Some((seq, place, attempts));
+        let (first, _) = self.front()?;
+        if let Some(back) = self.returned.first_entry().filter(|back| *back.key() == first) {
+            let Returned { place, attempts } = back.remove();
+            return Some((first, place, attempts));
         }
         let (seq, place) = self.fresh.pop_front()?;
         Some((seq, place?, 0))

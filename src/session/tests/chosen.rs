@@ -107,6 +107,54 @@ fn what_was_passed_over_is_fetched_again_when_the_picky_one_has_gone() {
 }
 
 #[test]
+fn what_comes_back_while_others_look_is_fetched_and_let_go_of_likewise() {
+    let (mut world, disk) = world(3_000);
+    let mut sender = world.client();
+    for number in 0..500 {
+        let filler = "x".repeat(2_000);
+        send(
+            &mut sender,
+            &world,
+            &format!("persistent:true\nfiller:{filler}\nn:1\n"),
+            number,
+        );
+    }
+    let mut picky = world.client();
+    subscribe(&mut picky, &world, "selector:n = 2\n");
+    assert!(take(&mut picky, &mut world, &disk).is_empty());
+    drop(picky);
+    let mut hoarder = world.client();
+    subscribe(&mut hoarder, &world, "ack:client-individual\nprefetch-count:150\n");
+    assert_eq!(take(&mut hoarder, &mut world, &disk).len(), 150);
+    drop(hoarder);
+    let mut picky = world.client();
+    subscribe(&mut picky, &world, "selector:n = 2\n");
+    assert!(take(&mut picky, &mut world, &disk).is_empty());
+    let held = world.broker.sizes().message_octets;
+    assert!(held < 500 * 100 + (300 << 10), "{held} octets are held");
+    drop(picky);
+    let mut any = world.client();
+    subscribe(&mut any, &world, "");
+    assert_eq!(bodies(&take(&mut any, &mut world, &disk)), (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_group_whose_consumer_unsubscribes_goes_to_another() {
+    let (mut world, _) = world(1 << 20);
+    let (mut owner, mut other) = (world.client(), world.client());
+    subscribe(&mut owner, &world, "ack:client-individual\nprefetch-count:1\n");
+    let mut sender = world.client();
+    send(&mut sender, &world, "JMSXGroupID:g\n", 1);
+    assert_eq!(bodies(&owner.take(&world)), [1]);
+    subscribe(&mut other, &world, "");
+    send(&mut sender, &world, "JMSXGroupID:g\n", 2);
+    assert!(other.take(&world).is_empty());
+    // It may still acknowledge what it holds.
+    owner.send(&world, "UNSUBSCRIBE\nid:0\n\n");
+    assert_eq!(bodies(&other.take(&world)), [2]);
+}
+
+#[test]
 fn nobody_looks_through_a_whole_queue_at_once() {
     let (mut world, disk) = world(1 << 20);
     let mut sender = world.client();
@@ -162,6 +210,8 @@ fn a_browser_waits_for_the_disk_and_for_room() {
     }
     let mut browser = world.client();
     subscribe(&mut browser, &world, "browser:true\n");
+    // Too late to be seen, although the browser has not seen all yet.
+    send(&mut sender, &world, "", 2_000);
     let mut frames = take(&mut browser, &mut world, &disk);
     let end = frames.pop().expect("an end");
     assert_eq!(header(&end, "browser"), Some("end"));
@@ -172,7 +222,7 @@ fn a_browser_waits_for_the_disk_and_for_room() {
     subscribe(&mut consumer, &world, "");
     assert_eq!(
         bodies(&take(&mut consumer, &mut world, &disk)),
-        (0..2_000).collect::<Vec<_>>()
+        (0..2_001).collect::<Vec<_>>()
     );
     assert_eq!(world.broker.sizes().message_octets, 0);
 }
