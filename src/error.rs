@@ -45,6 +45,10 @@ pub enum Error {
     #[error("no random octets from the operating system: {0}")]
     Random(String),
 
+    /// The folder of persistent messages cannot be opened.
+    #[error("store.folder: {0}")]
+    Store(#[from] crate::store::Error),
+
     /// What the embedding program asked for cannot be; what a client would read in an ERROR frame.
     #[error("{0}")]
     Refused(String),

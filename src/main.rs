@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hoofbeat::config::{self, Arguments, ConfigVerb, Loaded, StoreVerb, Verb};
 use hoofbeat::error::Error;
-use hoofbeat::server::Server;
+use hoofbeat::server::{Kept, Server};
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tracing_subscriber::EnvFilter;
 
@@ -93,6 +93,10 @@ fn check(loaded: &Loaded) -> ExitCode {
     {
         text += &format!("would listen on {}\n", url(loaded, scheme, address));
     }
+    text += &match &settings.data {
+        Some(folder) => format!("would keep persistent messages in {}\n", folder.display()),
+        None => "would keep persistent messages in memory\n".to_string(),
+    };
     text += match loaded.warnings.len() {
         0 => "nothing wrong\n",
         _ => "nothing wrong, but see the warnings\n",
@@ -151,7 +155,11 @@ async fn run(loaded: &Loaded) -> ExitCode {
         Ok(server) => server,
         Err(error) => return refused(loaded, &error),
     };
-    print(&welcome(loaded, server.websocket_address(), server.tcp_address()));
+    for kept in server.kept() {
+        report(kept);
+    }
+    let addresses = (server.websocket_address(), server.tcp_address());
+    print(&welcome(loaded, addresses, server.kept()));
 
     stop.asked().await;
     tracing::info!("stopping; a second signal ends at once");
@@ -205,13 +213,20 @@ fn refused(loaded: &Loaded, error: &Error) -> ExitCode {
             }
             ExitCode::from(FAILED)
         }
+        Error::Store(source) => {
+            eprintln!("  = store.folder is from: {}", loaded.origin("store.folder"));
+            if matches!(source, hoofbeat::store::Error::Locked(_)) {
+                eprintln!("  = perhaps another hoofbeat serves it; another folder: --data FOLDER, none: --ephemeral");
+            }
+            ExitCode::from(FAILED)
+        }
         Error::Open { .. } | Error::Setting { .. } => ExitCode::from(WRONG),
         _ => ExitCode::from(FAILED),
     }
 }
 
 /// What the start prints: where it listens, the page, where limits are set, who can reach it.
-fn welcome(loaded: &Loaded, websocket: Option<SocketAddr>, tcp: Option<SocketAddr>) -> String {
+fn welcome(loaded: &Loaded, (websocket, tcp): (Option<SocketAddr>, Option<SocketAddr>), kept: &[Kept]) -> String {
     let mut text = format!("hoofbeat {}\n", env!("CARGO_PKG_VERSION"));
     for (scheme, address) in [("ws", websocket), ("tcp", tcp)] {
         if let Some(address) = address {
@@ -220,6 +235,12 @@ fn welcome(loaded: &Loaded, websocket: Option<SocketAddr>, tcp: Option<SocketAdd
     }
     if let Some(address) = websocket {
         text += &format!("page to try it: http://{}/\n", near(address));
+    }
+    for kept in kept {
+        text += &recovered(kept);
+    }
+    if kept.is_empty() {
+        text += "persistent messages in memory only: they end with the process\n";
     }
     let file = match &loaded.file {
         Some(name) => format!("file {name}"),
@@ -240,6 +261,42 @@ fn welcome(loaded: &Loaded, websocket: Option<SocketAddr>, tcp: Option<SocketAdd
         }
     };
     text
+}
+
+/// Where a virtual host's persistent messages are, and what was there.
+fn recovered(kept: &Kept) -> String {
+    let host = match &kept.host {
+        Some(host) => format!(" of host {host}"),
+        None => String::new(),
+    };
+    let (folder, found) = (kept.folder.display(), &kept.found);
+    let contents = match found.queues {
+        0 => "nothing was in it".to_string(),
+        queues => format!(
+            "{} of {} recovered",
+            counted(found.messages, "message"),
+            counted(queues, "queue")
+        ),
+    };
+    let damage = match (kept.loss, kept.damage.len()) {
+        (true, places) => format!(
+            "; DAMAGED in {}, see the log; the rest is served",
+            counted(places, "place")
+        ),
+        (false, _) => String::new(),
+    };
+    format!("persistent messages{host} in {folder}: {contents}{damage}\n")
+}
+
+/// What is wrong with a store is for the log, loudly.
+fn report(kept: &Kept) {
+    let folder = kept.folder.display();
+    for damage in &kept.damage {
+        match kept.loss {
+            true => tracing::error!("{folder}: {damage}"),
+            false => tracing::warn!("{folder}: {damage}"),
+        }
+    }
 }
 
 fn url(loaded: &Loaded, scheme: &str, address: SocketAddr) -> String {

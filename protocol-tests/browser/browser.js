@@ -50,7 +50,7 @@ export async function startBroker() {
 
 // Our binary with WebSocket on this port. Returns the page's URL, the socket's, and a stop.
 export async function startOurs(port) {
-  const args = ['--websocket', `127.0.0.1:${port}`, '--tcp', `127.0.0.1:${await freePort()}`];
+  const args = ['--ephemeral', '--websocket', `127.0.0.1:${port}`, '--tcp', `127.0.0.1:${await freePort()}`];
   const child = spawn(process.env.HOOFBEAT_BIN, args, { stdio: ['ignore', 'inherit', 'inherit'] });
   const stop = stopper(child);
   const page = `http://127.0.0.1:${port}/`;

@@ -14,7 +14,7 @@ export async function ours(binary, log) {
   process.on('exit', () => child?.kill('SIGKILL'));
 
   const start = async () => {
-    child = spawn(binary, ['--tcp', tcp, '--websocket', webSocket]);
+    child = spawn(binary, ['--ephemeral', '--tcp', tcp, '--websocket', webSocket]);
     child.stdout.pipe(output, { end: false });
     child.stderr.pipe(output, { end: false });
     for (const address of [tcp, webSocket]) await accepting(address, child, log);

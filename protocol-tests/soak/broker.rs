@@ -25,7 +25,15 @@ impl Broker {
     /// Starts `binary` on free loopback ports with these options (`section.key=value`).
     pub fn start(binary: &str, options: &[&str]) -> Outcome<Broker> {
         let mut command = Command::new(binary);
-        command.args(["--websocket", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--log", "warn"]);
+        command.args([
+            "--websocket",
+            "127.0.0.1:0",
+            "--tcp",
+            "127.0.0.1:0",
+            "--log",
+            "warn",
+            "--ephemeral",
+        ]);
         for option in options {
             command.args(["--set", option]);
         }

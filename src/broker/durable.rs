@@ -258,6 +258,8 @@ impl Broker {
         }
         // What is kept is no passing traffic of a topic.
         self.memory(message.size(), Kind::Queue).map_err(Sent::Blocked)?;
+        let kept = queues.iter().any(|queue| queue.keeps(message));
+        self.disk(kept).map_err(Sent::Blocked)?;
         let mut reserved: Vec<Arc<Queue>> = Vec::with_capacity(queues.len());
         for queue in queues {
             let room = match queue.refuses(message) {

@@ -142,6 +142,11 @@ pub trait Journal: Send + Sync + Debug {
     /// Why persistent messages cannot be taken now, in words for an ERROR; `None` if they can.
     fn refuses(&self) -> Option<Arc<str>>;
 
+    /// Octets that were taken and wait for the disk: senders wait while there are many.
+    fn pending(&self) -> usize {
+        0
+    }
+
     /// Asks for messages back whose [`Record::Append`] was written and that were not settled. They come as
     /// [`Report::Loaded`], in any order.
     fn fetch(&self, queue: u64, seqs: &[u64]);

@@ -14,6 +14,9 @@ use super::subscription::Settle;
 use super::topic::{deliver, Publisher, Routes, Topic};
 use super::{Broker, Destination, Now};
 
+/// Of the memory that messages may take, what waits for the disk may take one part in this many.
+const PENDING_SHARE: usize = 8;
+
 /// What a SEND waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -21,6 +24,8 @@ pub enum Limit {
     Memory(usize, usize),
     /// A queue is full.
     Queue(Arc<str>, Full),
+    /// More waits to be written to disk than may: octets, and how many may.
+    Disk(usize, usize),
 }
 
 impl Limit {
@@ -101,8 +106,8 @@ pub enum Act {
 }
 
 impl Broker {
-    /// Takes a message. `sender` is nudged when a blocked one may be tried again (a memory limit is asked again by
-    /// the clock).
+    /// Takes a message. `sender` is nudged when a blocked one may be tried again (limits of memory and disk are asked
+    /// again by the clock).
     pub fn send(&self, route: &Route, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Sent {
         if let Err(limit) = self.memory(message.size(), route.to.kind) {
             return Sent::Blocked(limit);
@@ -128,6 +133,10 @@ impl Broker {
             if let Some(why) = queue.refuses(message) {
                 self.apply(&queue, queue.unused(now), None, now);
                 return Sent::Refused(Refused::NotStored(why));
+            }
+            if let Err(limit) = self.disk(queue.keeps(message)) {
+                self.apply(&queue, queue.unused(now), None, now);
+                return Sent::Blocked(limit);
             }
             let message = self.limited(&queue, message, now);
             match queue.push(&message, None, Some(sender), &self.counters, now) {
@@ -204,6 +213,18 @@ impl Broker {
             return Err(Limit::Memory(held, most));
         }
         Ok(())
+    }
+
+    /// Whether another message may wait for the disk: what does is in memory too.
+    pub(super) fn disk(&self, kept: bool) -> Result<(), Limit> {
+        if !kept {
+            return Ok(());
+        }
+        let (pending, most) = (self.journal.pending(), self.settings.memory_high_water / PENDING_SHARE);
+        match pending < most {
+            true => Ok(()),
+            false => Err(Limit::Disk(pending, most)),
+        }
     }
 
     /// Gives a message to a topic: room for it in all its durable subscriptions first, or it goes to nobody.
@@ -331,6 +352,9 @@ impl Broker {
         if let Err(limit) = self.memory(acts.iter().map(Act::size).sum(), Kind::Queue) {
             return Err(Sent::Blocked(limit));
         }
+        // Acknowledgements make room there too.
+        let keeps = |act: &Act| matches!(act, Act::Send(_, message) if message.properties().persistent);
+        self.disk(acts.iter().any(keeps)).map_err(Sent::Blocked)?;
         let mut wanted: BTreeMap<Arc<str>, Wanted<'_>> = BTreeMap::new();
         let mut reserved = Reservations::default();
         for act in acts {

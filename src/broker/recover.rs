@@ -9,9 +9,6 @@ use super::queue::{Options, Queue};
 use super::settings::QueuePolicy;
 use super::{Broker, Now};
 
-/// Numbers for queues that one millisecond of the wall clock stands for: more than can be made in it.
-const NUMBERS_PER_MS: u64 = 1 << 16;
-
 /// What was found at the start, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -24,14 +21,12 @@ pub struct Found {
 }
 
 impl Broker {
-    /// Makes again what the journal found. To be called once, before the first session.
+    /// Makes again what the journal found. To be called once, before the first session. Queues that are new are
+    /// numbered from `next_queue` on, which no queue that the journal knows of has reached.
     ///
     /// What may have been handed out before an unclean stop comes back with `redelivered:true`.
-    pub fn recover(&self, found: &[Recovered], now: Now) -> Found {
-        // Numbers that were given and are not found any more shall not be given again either: they rise with the clock.
-        let highest = found.iter().map(|queue| queue.queue + 1).max().unwrap_or(1);
-        let next = highest.max(now.unix_ms.saturating_mul(NUMBERS_PER_MS));
-        self.next_queue.fetch_max(next, Ordering::Relaxed);
+    pub fn recover(&self, found: &[Recovered], next_queue: u64, now: Now) -> Found {
+        self.next_queue.fetch_max(next_queue, Ordering::Relaxed);
         let mut sum = Found::default();
         for queue in found {
             self.recover_queue(queue, now);

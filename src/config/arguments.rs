@@ -82,6 +82,12 @@ pub struct Options {
     /// Listen on other addresses than loopback although nothing authenticates clients
     #[arg(long, global = true)]
     pub insecure_open: bool,
+    /// Where to keep persistent messages [default: hoofbeat-data]
+    #[arg(long, global = true, value_name = "FOLDER", conflicts_with = "ephemeral")]
+    pub data: Option<String>,
+    /// Keep persistent messages in memory only
+    #[arg(long, global = true)]
+    pub ephemeral: bool,
     /// What to log: error, warn, info, debug, trace, off, or directives by module
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log: Option<String>,
@@ -102,6 +108,8 @@ impl Options {
             own("websocket", "server.websocket", self.websocket.clone()),
             own("tcp", "server.tcp", self.tcp.clone()),
             own("log", "log.filter", self.log.clone()),
+            own("data", "store.folder", self.data.clone()),
+            own("ephemeral", "store.folder", self.ephemeral.then(|| "off".to_string())),
             own(
                 "insecure-open",
                 "server.insecure_open",

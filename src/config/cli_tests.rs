@@ -167,6 +167,7 @@ fn check_without_a_file() {
         "file hoofbeat.toml: not there, and not needed; environment: 0 options; flags: 0 options\n\
          would listen on ws://127.0.0.1:15674/ws\n\
          would listen on tcp://127.0.0.1:61613\n\
+             would keep persistent messages in hoofbeat-data\n\
          nothing wrong\n"
     );
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
@@ -185,6 +186,7 @@ fn check_counts_what_it_read() {
         "file hoofbeat.toml: 2 options; environment: 1 option; flags: 1 option\n\
          would listen on ws://127.0.0.1:7001/ws\n\
          would listen on tcp://127.0.0.1:7002\n\
+             would keep persistent messages in hoofbeat-data\n\
          nothing wrong, but see the warnings\n"
     );
     assert!(
@@ -308,6 +310,78 @@ fn serve_prints_where_it_listens() {
         "hoofbeat config show; file hoofbeat.toml (none read)"
     );
     serving.connect();
+}
+
+#[test]
+fn persistent_messages_outlive_the_process_and_nobody_shares_their_folder() {
+    let place = Place::new(None);
+    let mut serving = place.serve(&[]);
+    assert_eq!(
+        serving.line("persistent messages in "),
+        "hoofbeat-data/default: nothing was in it"
+    );
+    let (mut stream, mut reader) = serving.connect();
+    let mut answer = Vec::new();
+    for (body, persistent) in [(1, true), (2, false), (3, true)] {
+        let send = format!("SEND\ndestination:/queue/q\npersistent:{persistent}\nreceipt:{body}\n\n{body}\0");
+        stream.write_all(send.as_bytes()).unwrap();
+        answer.clear();
+        reader.read_until(0, &mut answer).unwrap();
+        assert!(answer.trim_ascii_start().starts_with(b"RECEIPT\n"));
+    }
+    let ran = place.run(&["--websocket", "off", "--tcp", "0"]);
+    assert_eq!(ran.code, Some(1));
+    for said in [
+        "in use by another process",
+        "= store.folder is from: default",
+        "--ephemeral",
+    ] {
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    serving.signal(Signal::KILL);
+    serving.code();
+    let mut serving = place.serve(&[]);
+    let found = "hoofbeat-data/default: 2 messages of 1 queue recovered";
+    assert_eq!(serving.line("persistent messages in "), found);
+    let (mut stream, mut reader) = serving.connect();
+    stream
+        .write_all(b"SUBSCRIBE\nid:0\ndestination:/queue/q\nack:client\n\n\0")
+        .unwrap();
+    for body in ["1", "3"] {
+        answer.clear();
+        reader.read_until(0, &mut answer).unwrap();
+        let frame = String::from_utf8_lossy(&answer).into_owned();
+        assert!(
+            frame.contains("\nredelivered:false\n") && frame.ends_with(&format!("\n\n{body}\0")),
+            "{frame}"
+        );
+    }
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.code(), Some(0));
+    drop((stream, reader));
+    let serving = place.serve(&[]);
+    assert_eq!(
+        serving.line("persistent messages in "),
+        found,
+        "nothing was acknowledged"
+    );
+}
+
+#[test]
+fn without_a_folder_nothing_is_written() {
+    let place = Place::new(None);
+    let serving = place.serve(&["--ephemeral"]);
+    assert_eq!(
+        serving.line("persistent messages in "),
+        "memory only: they end with the process"
+    );
+    assert!(!place.directory.path().join("hoofbeat-data").exists());
+    let elsewhere = place.serve(&["--data", "else/where"]);
+    assert_eq!(
+        elsewhere.line("persistent messages in "),
+        "else/where/default: nothing was in it"
+    );
+    assert!(place.directory.path().join("else/where/default").is_dir());
 }
 
 #[test]

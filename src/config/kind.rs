@@ -1,11 +1,14 @@
 //! The kinds of option: how each is written, what is allowed, and the field of the settings it goes to.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use super::places::{address, folder, origin, path};
 use super::unit;
 use crate::broker::settings::{DeadLetter, TopicPolicy, WhenExpired, WhenFull};
-use crate::server::origin::Origins;
+use crate::store::Durability;
 
 /// A value as the file, the environment or the command line gave it, before its option has been asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +89,10 @@ pub(super) enum Kind<S: 'static> {
     SlowConsumer(fn(&mut S) -> &mut TopicPolicy),
     /// The header of `latest-only`; set after the verdict, and without a field unless that is `latest-only`.
     LatestKey(fn(&mut S) -> &mut TopicPolicy),
+    /// A folder, or `off`.
+    Folder(fn(&mut S) -> &mut Option<PathBuf>),
+    /// When what was written counts as kept: `fsync`, `none`, or how often the disk is asked.
+    Durability(fn(&mut S) -> &mut Durability),
     /// What is logged.
     Log(fn(&mut S) -> &mut String),
 }
@@ -119,6 +126,8 @@ impl<S> Kind<S> {
             Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::SlowConsumer(_) => "word",
             Kind::DeadLetter(_) => "queue or word",
             Kind::LatestKey(_) => "header name",
+            Kind::Folder(_) => "folder",
+            Kind::Durability(_) => "word or duration",
             Kind::Log(_) => "filter",
         }
     }
@@ -152,6 +161,8 @@ impl<S> Kind<S> {
             Kind::DeadLetter(_) => "\"own\", \"off\", or a queue such as \"/queue/dead\"".to_string(),
             Kind::SlowConsumer(_) => words(SLOW_CONSUMER),
             Kind::LatestKey(_) => "the name of a header, such as \"symbol\"".to_string(),
+            Kind::Folder(_) => "a folder, or \"off\" for memory".to_string(),
+            Kind::Durability(_) => "\"fsync\", \"none\", or a duration from 1ms to 1h".to_string(),
             Kind::Log(_) => {
                 "error, warn, info, debug, trace or off, or directives such as \"info,hoofbeat::session=debug\""
                     .to_string()
@@ -223,6 +234,14 @@ impl<S> Kind<S> {
                 }
                 Ok(())
             }
+            Kind::Folder(at) => {
+                *at(settings) = folder(text(value)?)?;
+                Ok(())
+            }
+            Kind::Durability(at) => {
+                *at(settings) = durability(value)?;
+                Ok(())
+            }
             Kind::Log(at) => {
                 *at(settings) = filter(text(value)?)?;
                 Ok(())
@@ -275,6 +294,15 @@ impl<S> Kind<S> {
                 TopicPolicy::LatestOnly { key } => quoted(key),
                 _ => return None,
             },
+            Kind::Folder(at) => match at(settings) {
+                Some(folder) => quoted(&folder.display().to_string()),
+                None => quoted("off"),
+            },
+            Kind::Durability(at) => quoted(&match at(settings) {
+                Durability::Fsync => "fsync".to_string(),
+                Durability::None => "none".to_string(),
+                Durability::Interval(interval) => unit::show_duration(interval.as_millis() as u64),
+            }),
             Kind::Log(at) => quoted(at(settings)),
         })
     }
@@ -409,63 +437,6 @@ fn items(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
-/// Names are not resolved: what is listened on must not depend on a name server.
-fn address(value: &Value) -> Result<Option<SocketAddr>, String> {
-    let loopback = |port| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let text = match value {
-        Value::Integer(port) => {
-            let port = u16::try_from(*port).map_err(|_| "not a port (0 to 65535)")?;
-            return Ok(loopback(port));
-        }
-        Value::Text(text) | Value::Written(text) => text.trim(),
-        _ => return Err("not an address".to_string()),
-    };
-    if text == "off" {
-        return Ok(None);
-    }
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let port = text.parse().map_err(|_| "not a port (0 to 65535)")?;
-        return Ok(loopback(port));
-    }
-    if let Some(Ok(port)) = text.strip_prefix("localhost:").map(str::parse) {
-        return Ok(loopback(port));
-    }
-    match text.parse() {
-        Ok(address) => Ok(Some(address)),
-        Err(_) if text.starts_with(':') => Err(format!("no host; all addresses are \"0.0.0.0{text}\"")),
-        Err(_) => Err("not an address (an IP address and a port; names are not resolved)".to_string()),
-    }
-}
-
-/// A path that can be compared with the one of a request.
-fn path(item: &str) -> Result<String, String> {
-    if !item.starts_with('/') {
-        return Err(format!("{} does not begin with a slash", quoted(item)));
-    }
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');
-    if !item.chars().all(plain) {
-        return Err(format!("{} has characters that no path has", quoted(item)));
-    }
-    Ok(item.to_string())
-}
-
-/// An entry of the list of origins. The server says what is one; the likely mistakes are told apart here.
-fn origin(item: &str) -> Result<String, String> {
-    let bad = |why: &str| Err(format!("{} {why}", quoted(item)));
-    match item.split_once("://") {
-        None if item != "*" => return bad("has no scheme: https://app.example"),
-        Some((_, host)) if host.contains('/') => {
-            return bad("has a path or a slash at the end; an origin ends with host or port");
-        }
-        Some((_, host)) if host.contains('*') => return bad("has a wildcard; list each origin, or \"*\" for any"),
-        _ => {}
-    }
-    match Origins::new(&[item.to_string()]) {
-        Ok(_) => Ok(item.to_string()),
-        Err(_) => bad("is not an origin"),
-    }
-}
-
 fn heart_beat(value: &Value) -> Result<(u32, u32), String> {
     let (send, receive) = match value {
         Value::Integer(ms) => {
@@ -510,6 +481,18 @@ fn dead_letter(word: &str) -> Result<DeadLetter, String> {
             Ok(DeadLetter::Queue(queue.to_string()))
         }
         _ => Err("neither a word nor a queue".to_string()),
+    }
+}
+
+fn durability(value: &Value) -> Result<Durability, String> {
+    const HOUR_MS: u64 = 3_600_000;
+    match value {
+        Value::Text(text) | Value::Written(text) if text == "fsync" => Ok(Durability::Fsync),
+        Value::Text(text) | Value::Written(text) if text == "none" => Ok(Durability::None),
+        _ => {
+            let ms = Unit::Duration.read(value, &(1..=HOUR_MS))?;
+            Ok(Durability::Interval(Duration::from_millis(ms)))
+        }
     }
 }
 

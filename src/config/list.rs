@@ -18,6 +18,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "prefetch",
         "How much a subscription may hold unacknowledged when it asks for nothing.",
     ),
+    (
+        "store",
+        "Where persistent messages are kept, and when they count as kept.",
+    ),
     ("queue", "What holds for each queue that no [[policy]] matches."),
     ("topic", "What holds for each topic that no [[policy]] matches."),
     ("durable", "What durable subscriptions to topics may cost."),
@@ -380,6 +384,42 @@ pub(super) static OPTIONS: &[Opt] = &[
         "client_individual_size",
         size(1..=TIB, |b| &mut b.prefetch_client_individual.bytes),
         "Octets of them; one message of any size is always allowed.",
+    ),
+    server(
+        "store",
+        "folder",
+        Kind::Folder(|c| &mut c.settings.data),
+        "The folder of persistent messages and durable subscriptions, with one inside for each virtual host. It is made if \
+         need be, and no two processes can have it. \"off\": they live in memory and end with the process.",
+    ),
+    server(
+        "store",
+        "durability",
+        Kind::Durability(|c| &mut c.settings.store.durability),
+        "When a persistent message counts as kept, so that its RECEIPT goes out. fsync: when the disk has said so \
+         (fdatasync); it outlives a loss of power. A duration: at once, and the disk is asked so often; what is newer may \
+         go with the power. none: at once, and the disk is never asked. All outlive the end of the process.",
+    ),
+    server(
+        "store",
+        "segment",
+        Kind::Number(
+            Unit::Size,
+            64 * KIB..=GIB,
+            At::U64(|c: &mut Config| &mut c.settings.store.segment_octets),
+        ),
+        "Octets of a file of the log, at which the next is begun; room is given back a file at a time.",
+    ),
+    server(
+        "store",
+        "reserve",
+        Kind::Number(
+            Unit::Size,
+            0..=GIB,
+            At::U64(|c: &mut Config| &mut c.settings.store.reserve_octets),
+        ),
+        "Octets of a file that is given up when the disk is full, so that acknowledgements can still be written down and \
+         make room.",
     ),
     host(
         "queue",

@@ -12,6 +12,7 @@ mod list;
 mod memory;
 mod options;
 mod overlay;
+mod places;
 mod policies;
 mod print;
 mod problem;
@@ -36,6 +37,9 @@ use options::{Opt, OPTIONS};
 /// The file that is read when none is named, if it exists.
 pub const FILE: &str = "hoofbeat.toml";
 
+/// The folder of persistent messages when none is named.
+pub const FOLDER: &str = "hoofbeat-data";
+
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -48,7 +52,11 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            settings: server::Settings::default(),
+            settings: server::Settings {
+                // The binary keeps what it promised; a library leaves it to its program to name a folder.
+                data: Some(FOLDER.into()),
+                ..server::Settings::default()
+            },
             log: "info".to_string(),
         }
     }

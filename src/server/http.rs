@@ -192,7 +192,14 @@ impl Routes {
 
     fn health(&self) -> Answer {
         match self.shared.roster.stage() {
-            Stage::Serving => json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned()),
+            Stage::Serving => match self.shared.keeping.unwell() {
+                None => json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned()),
+                // Everything but persistent SENDs goes on: a balancer that took us away for it would make it worse.
+                Some(why) => {
+                    let unwell = serde_json::json!({ "status": "unwell", "store": &*why });
+                    json(StatusCode::OK, unwell.to_string())
+                }
+            },
             Stage::Draining | Stage::Ended => {
                 json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned())
             }

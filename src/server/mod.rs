@@ -5,6 +5,7 @@
 //! | accepting, descriptors | `listener` |
 //! | HTTP and the way to WebSocket | `http`, `handshake`, `origin` |
 //! | STOMP octets over a socket | `transport`, `websocket`, `tcp`, `intake` |
+//! | persistent messages | `keeping` |
 //! | one client | `connection`; without a socket `embed` |
 //! | everyone's | `roster`, `stats`, `clock` |
 //!
@@ -17,6 +18,7 @@ mod embed;
 mod handshake;
 mod http;
 mod intake;
+mod keeping;
 mod listener;
 pub(crate) mod origin;
 mod roster;
@@ -37,16 +39,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::broker::{Broker, Gauge, Volatile};
+use crate::broker::Broker;
 pub use crate::error::Error;
 use crate::session::{Hosts, Session};
 pub use embed::Subscriber;
+pub use keeping::Kept;
 pub use settings::Settings;
 pub use stats::{LinkStats, Stats};
 
 use self::clock::Clock;
 use self::connection::{Connection, Parts};
 use self::echo::Echo;
+use self::keeping::Keeping;
 use self::origin::Origins;
 use self::roster::{Roster, Seat, Stage};
 use self::stats::Counters;
@@ -77,6 +81,8 @@ struct Shared {
     settings: Settings,
     session: Arc<crate::session::Settings>,
     hosts: Arc<Hosts>,
+    /// What is on disk; nothing if all is in memory.
+    keeping: Keeping,
     origins: Origins,
     roster: Arc<Roster>,
     counters: Arc<Counters>,
@@ -115,14 +121,17 @@ impl Server {
             0 => descriptors,
             connections => connections,
         };
+        let clock = Clock::start();
+        let (hosts, keeping) = keeping::open(&settings, clock).await?;
         let shared = Arc::new(Shared {
             session: Arc::new(settings.session.clone()),
-            hosts: Arc::new(hosts(&settings)?),
+            hosts: Arc::new(hosts),
+            keeping,
             origins,
             roster: Roster::new(cap),
             counters: Arc::default(),
             refusals: http::refusals(),
-            clock: Clock::start(),
+            clock,
             echo,
             settings,
         });
@@ -159,6 +168,11 @@ impl Server {
         self.shared.stats()
     }
 
+    /// What was found on disk at the start, one for each virtual host; nothing if all is in memory.
+    pub fn kept(&self) -> &[Kept] {
+        self.shared.keeping.kept()
+    }
+
     /// Takes no new sessions, lets those that are there finish what they received, closes them with 1001, and ends.
     ///
     /// Takes at most the drain time of the settings; what is left then is cut.
@@ -176,6 +190,8 @@ impl Server {
         }
         self.end();
         let _ = tokio::time::timeout(LAST_ANSWERS, roster.all_gone()).await;
+        // Sessions have given back what they held: from here on nobody is given anything.
+        self.shared.keeping.close().await;
     }
 
     fn end(&self) {
@@ -201,13 +217,16 @@ impl Shared {
 
     /// The answer to `/stats`.
     fn stats_json(&self) -> String {
-        let host = |broker: &Broker| serde_json::json!({ "counters": broker.counters(), "sizes": broker.sizes() });
+        let host = |name: Option<&str>, broker: &Broker| {
+            let store = self.keeping.stats(name);
+            serde_json::json!({ "counters": broker.counters(), "sizes": broker.sizes(), "store": store })
+        };
         let named: BTreeMap<&str, serde_json::Value> = (self.hosts.named.iter())
-            .map(|(name, broker)| (name.as_str(), host(broker)))
+            .map(|(name, broker)| (name.as_str(), host(Some(name), broker)))
             .collect();
         let stats = serde_json::json!({
             "server": self.stats(),
-            "broker": host(&self.hosts.default),
+            "broker": host(None, &self.hosts.default),
             "hosts": named,
         });
         stats.to_string()
@@ -226,28 +245,6 @@ fn refuse_strangers(settings: &Settings) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn hosts(settings: &Settings) -> Result<Hosts, Error> {
-    let gauge = Arc::default();
-    let mut named = BTreeMap::new();
-    for (name, settings) in &settings.hosts {
-        named.insert(name.clone(), broker(settings, &gauge)?);
-    }
-    Ok(Hosts {
-        default: broker(&settings.broker, &gauge)?,
-        named,
-    })
-}
-
-fn broker(settings: &crate::broker::Settings, gauge: &Arc<Gauge>) -> Result<Arc<Broker>, Error> {
-    let seed = u64::from_le_bytes(random()?);
-    Ok(Arc::new(Broker::sharing(
-        settings.clone(),
-        seed,
-        Arc::new(Volatile),
-        Arc::clone(gauge),
-    )))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

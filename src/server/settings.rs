@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use crate::{broker, session};
+use crate::{broker, session, store};
 
 /// Settings of a [`Server`](super::Server): listeners, sockets, sessions and virtual hosts.
 #[derive(Clone, Debug)]
@@ -35,6 +36,10 @@ pub struct Settings {
     /// Octets of the largest WebSocket message written to a client; 0 for no limit. `None`: only for a client that looks like
     /// Spring's, which gives up beyond 8 KiB.
     pub outbound_message_bytes: Option<usize>,
+    /// The folder where persistent messages are kept, with one of its own for each virtual host. `None`: in memory.
+    pub data: Option<PathBuf>,
+    /// How they are kept there.
+    pub store: store::Settings,
     /// Settings of every session.
     pub session: session::Settings,
     /// Settings of the default virtual host.
@@ -59,6 +64,8 @@ impl Default for Settings {
             connections: 0,
             backlog: 4_096,
             outbound_message_bytes: None,
+            data: None,
+            store: store::Settings::default(),
             session: session::Settings::default(),
             broker: broker::Settings::default(),
             hosts: BTreeMap::new(),

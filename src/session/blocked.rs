@@ -229,10 +229,10 @@ impl Connected {
     }
 }
 
-/// A full queue calls its senders; memory has to be asked.
+/// A full queue calls its senders; memory and the disk have to be asked.
 fn retry_at(limit: &Limit, now: Now) -> Option<u64> {
     match limit {
-        Limit::Memory(..) => Some(now.mono + super::MEMORY_RETRY_MS),
+        Limit::Memory(..) | Limit::Disk(..) => Some(now.mono + super::MEMORY_RETRY_MS),
         Limit::Queue(..) => None,
     }
 }

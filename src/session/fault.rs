@@ -192,6 +192,13 @@ impl From<Limit> for Fault {
                 format!("All messages together hold {held} octets; the limit is {most} (limits.memory). Consumers must take some first."),
             ),
             Limit::Queue(name, full) => queue_full(&name, full),
+            Limit::Disk(pending, most) => Fault::new(
+                MEMORY_FULL,
+                format!(
+                    "{pending} octets wait to be written to disk; the limit is {most}, an eighth of limits.memory. The \
+                     disk is slower than its senders."
+                ),
+            ),
         }
     }
 }

@@ -222,6 +222,10 @@ impl Journal for Store {
             .clone()
     }
 
+    fn pending(&self) -> usize {
+        self.pending_octets()
+    }
+
     fn fetch(&self, queue: u64, seqs: &[u64]) {
         self.shared
             .with_inbox(|inbox| inbox.fetches.push((queue, seqs.to_vec())));

@@ -83,7 +83,7 @@ fn other_values() -> Vec<(&'static Opt, String)> {
 
 fn other_value(option: &Opt) -> String {
     match option.kind_name() {
-        "size" if option.key == "memory" => "\"3MiB\"".to_string(),
+        "size" if matches!(option.key, "memory" | "segment") => "\"3MiB\"".to_string(),
         "size" => "\"20KiB\"".to_string(),
         "duration" => "\"7s\"".to_string(),
         "number" => "77".to_string(),
@@ -102,6 +102,8 @@ fn other_value(option: &Opt) -> String {
         "word" => "\"latest-only\"".to_string(),
         "queue or word" => "\"/queue/dead\"".to_string(),
         "header name" => "\"symbol\"".to_string(),
+        "folder" => "\"elsewhere\"".to_string(),
+        "word or duration" => "\"250ms\"".to_string(),
         "filter" => "\"debug\"".to_string(),
         other => panic!("a kind without a value in this test: {other}"),
     }
@@ -199,7 +201,9 @@ fn every_field_of_the_settings_has_an_option() {
     }
     text.push_str("[[policy]]\npattern = \"/queue/x\"\n[[prefix]]\nprefix = \"/chat\"\nkind = \"topic\"\n[hosts.a]\n");
     let after = leaves(&load_file(&text).config);
-    for (place, value) in leaves(&Config::default()) {
+    // Of a store that is the store's own: its secret, and when it looks again at a disk that is unwell.
+    let own = |place: &String| place.ends_with("store.salt") || place.ends_with("store.retry");
+    for (place, value) in leaves(&Config::default()).into_iter().filter(|(place, _)| !own(place)) {
         assert_ne!(after.get(&place), Some(&value), "{place} has no option");
     }
 }

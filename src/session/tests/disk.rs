@@ -20,6 +20,8 @@ struct State {
     tickets: Vec<Ticket>,
     refuses: Option<Arc<str>>,
     fetched: usize,
+    pending: usize,
+    next_queue: u64,
     /// Of all messages that ever were there.
     octets: BTreeMap<(u64, u64), Vec<u8>>,
 }
@@ -99,6 +101,16 @@ impl Disk {
         }
     }
 
+    /// Higher than the number of any queue that was ever declared.
+    pub fn next_queue(&self) -> u64 {
+        self.lock().next_queue
+    }
+
+    /// Says that so much waits to be written.
+    pub fn pend(&self, octets: usize) {
+        self.lock().pending = octets;
+    }
+
     /// Holds what `other` held when `found` was recovered from it: a copy of a disk at that moment.
     pub fn fill(&self, found: &[Recovered], other: &Disk) {
         let mut state = self.lock();
@@ -118,6 +130,7 @@ impl Disk {
             state.queues.insert(queue.queue, kept);
         }
         state.octets = octets;
+        state.next_queue = other.lock().next_queue;
     }
 
     /// What a start finds.
@@ -202,6 +215,7 @@ impl Journal for Disk {
                     terms,
                     ..Kept::default()
                 };
+                state.next_queue = state.next_queue.max(queue + 1);
                 assert!(state.queues.insert(queue, kept).is_none(), "declared once");
             }
             Record::Append {
@@ -243,6 +257,10 @@ impl Journal for Disk {
 
     fn refuses(&self) -> Option<Arc<str>> {
         self.lock().refuses.clone()
+    }
+
+    fn pending(&self) -> usize {
+        self.lock().pending
     }
 
     fn fetch(&self, queue: u64, seqs: &[u64]) {

@@ -79,7 +79,7 @@ impl World {
         let before = (self.opened, self.now);
         *self = World::with(settings, limits, Arc::clone(disk) as Arc<dyn Journal>);
         (self.opened, self.now) = before;
-        self.broker.recover(&disk.recovered(), self.now)
+        self.broker.recover(&disk.recovered(), disk.next_queue(), self.now)
     }
 
     /// Time goes by, and the clock does what is due.

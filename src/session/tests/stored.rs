@@ -315,8 +315,15 @@ fn options_and_dates_come_back_and_numbers_do_not() {
     client.send(&world, &format!("NACK\nid:{ack}\nrequeue:false\n\n"));
     // The one that expired is there as well.
     assert_eq!(world.broker.queue_length("/queue/grave"), Some(2));
-    let kept = disk.recovered();
-    assert!(kept[1].queue > 1_000_000, "{} may have been another's", kept[1].queue);
+    client.send(&world, "UNSUBSCRIBE\nid:0\n\n");
+    world.pass(60_000);
+    assert!(!disk.recovered().iter().any(|queue| queue.queue == 1), "it was empty");
+    drop(client);
+    world.restart(&disk);
+    let mut sender = world.client();
+    send(&mut sender, &world, "", [3]);
+    let numbers: Vec<u64> = disk.recovered().iter().map(|queue| queue.queue).collect();
+    assert_eq!(numbers, [2, 3], "no number is used twice");
 }
 
 #[test]
@@ -356,6 +363,39 @@ fn only_what_must_be_stored_is_refused_by_a_disk_that_is_unwell() {
     let mut fourth = world.client();
     send(&mut fourth, &world, "", [6]);
     assert_eq!(bodies(&take(&mut consumer, &world, &disk)), [6]);
+}
+
+#[test]
+fn senders_wait_for_a_disk_that_does_not_keep_up_and_acknowledgements_do_not() {
+    let (mut world, disk) = world(Settings {
+        memory_high_water: 80_000,
+        ..Settings::default()
+    });
+    let mut consumer = world.client();
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\nack:client\n\n");
+    let mut sender = world.client();
+    send(&mut sender, &world, "", [1]);
+    let frames = take(&mut consumer, &world, &disk);
+    disk.pend(10_000);
+    send(&mut sender, &world, "receipt:r\n", [2]);
+    let mut transient = world.client();
+    transient.send(&world, "SEND\ndestination:/queue/p\nreceipt:t\n\n3");
+    assert_eq!(header(&transient.take(&world)[0], "receipt-id"), Some("t"));
+    let ack = header(&frames[0], "ack").expect("an id").to_owned();
+    consumer.send(&world, &format!("ACK\nid:{ack}\n\n"));
+    assert_eq!(take(&mut consumer, &world, &disk), [""; 0]);
+    disk.pend(9_999);
+    world.pass(50);
+    sender.session.advance(world.now);
+    assert_eq!(bodies(&take(&mut consumer, &world, &disk)), [2]);
+    assert_eq!(header(&sender.take(&world)[0], "receipt-id"), Some("r"));
+    disk.pend(10_000);
+    send(&mut sender, &world, "", [4]);
+    world.pass(30_000);
+    sender.session.advance(world.now);
+    let error = &sender.take(&world)[0];
+    assert_eq!(header(error, "code"), Some("memory-full"));
+    assert!(error.contains("wait to be written to disk"), "{error}");
 }
 
 #[test]
