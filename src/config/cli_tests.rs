@@ -491,3 +491,42 @@ fn bench_loads_a_broker_by_its_url_and_needs_no_configuration() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("Start one in another terminal"), "{}", ran.stderr);
 }
+
+#[test]
+fn store_check_says_what_is_in_a_folder_and_its_exit_code_whether_it_is_whole() {
+    use hoofbeat::broker::journal::{Journal, Record};
+    use hoofbeat::store::{Settings, Store};
+
+    // What is configured is nothing to it.
+    let place = Place::new(Some("nonsense"));
+    let folder = place.directory.path().join("kept");
+    let check = || place.run(&["store", "check", "kept"]);
+    let missing = check();
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("kept"), "{}", missing.stderr);
+
+    let opened = Store::open(&folder, Settings::default()).unwrap();
+    let (name, terms) = ("/queue/q", &[1; 100][..]);
+    opened.store.write(Record::Declare { queue: 1, name, terms }, None);
+    let ran = check();
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("is in use by another process"), "{}", ran.stderr);
+    opened.store.close();
+    drop(opened);
+    let ran = check();
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.contains("/queue/q: 0 messages"), "{}", ran.stdout);
+
+    let segment = folder.join("00000001.log");
+    let mut octets = std::fs::read(&segment).unwrap();
+    octets[150] ^= 1;
+    std::fs::write(&segment, octets).unwrap();
+    let ran = check();
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stdout.contains("/queue/q: 0 messages"),
+        "it was written twice: {}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("DAMAGED: segment 00000001"), "{}", ran.stdout);
+}

@@ -15,6 +15,7 @@
 //! receipts are waited for, that is never so: what is in flight bounds it.
 
 use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -121,7 +122,13 @@ impl Store {
         let (asks, asked) = mpsc::channel();
         let reader = Arc::clone(&shared);
         let reader = spawn("store-read", move || read_all(&reader, &asked)).map_err(failed("no thread for"))?;
-        let writer = spawn("store-write", move || keeper.run(&asks)).map_err(failed("no thread for"))?;
+        let abandoned = Arc::clone(&shared);
+        let write = move || {
+            if catch_unwind(AssertUnwindSafe(|| keeper.run(&asks))).is_err() {
+                abandoned.abandon();
+            }
+        };
+        let writer = spawn("store-write", write).map_err(failed("no thread for"))?;
         Ok(opened.with(Store {
             shared,
             keeper: None,
@@ -257,9 +264,23 @@ impl Shared {
 
     fn report(&self, report: Report) {
         let listener = self.listener.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(listener) = listener {
-            listener.report(report);
+        let Some(listener) = listener else { return };
+        // A broken invariant of somebody else's must not end the thread that everybody's receipts wait for.
+        if catch_unwind(AssertUnwindSafe(|| listener.report(report))).is_err() {
+            tracing::error!("what the store reported was not taken");
         }
+    }
+
+    /// The writer has ended for a reason that cannot be: nobody may wait for it, or think that it still writes.
+    fn abandon(&self) {
+        let words: Arc<str> = Arc::from("the store has ended with an error of its own: see the log");
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        self.refuses.store(true, Ordering::Release);
+        let mut inbox = self.lock();
+        inbox.closed = true;
+        let tickets = [inbox.under_way.take(), inbox.ticket.take()];
+        drop(inbox);
+        tickets.into_iter().flatten().for_each(|ticket| ticket.resolve(false));
     }
 
     fn is_closing(&self) -> bool {

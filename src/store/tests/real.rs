@@ -72,6 +72,79 @@ fn many_threads_write_and_the_next_start_finds_it_all() {
     }
 }
 
+/// Ends in a panic, whatever it is told.
+struct Broken;
+
+impl Listener for Broken {
+    fn report(&self, _report: Report) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_listener_that_fails_does_not_end_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Store::open(folder.path(), Settings::default()).unwrap();
+    opened.store.attach(Arc::new(Broken));
+    declare(&opened.store, 1);
+    opened.store.write(Record::Mark { queue: 1, below: 9 }, None);
+    kept(opened.store.ticket());
+    append(&opened.store, 1, 1, b"still kept", None);
+    kept(opened.store.ticket());
+}
+
+#[test]
+fn room_is_made_while_messages_come_and_the_oldest_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        segment_octets: 64 << 10,
+        ..Settings::default()
+    };
+    let opened = Store::open(folder.path(), settings).unwrap();
+    let store = &opened.store;
+    (1..=2).for_each(|queue| declare(store, queue));
+    append(store, 1, 1, b"the oldest", None);
+    store.write(Record::Mark { queue: 1, below: 1000 }, None);
+    store.write(
+        Record::Attempts {
+            queue: 1,
+            seq: 1,
+            attempts: 3,
+        },
+        None,
+    );
+    for seq in 1..=4000 {
+        append(store, 2, seq, &[7; 400], None);
+        if seq > 20 {
+            settle(store, 2, seq - 20, None);
+        }
+        if seq % 40 == 0 {
+            kept(store.ticket());
+        }
+    }
+    store.close();
+    let octets: u64 = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".log"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert!(
+        octets < 512 << 10,
+        "{octets} octets for 21 messages, of 2 MiB that were written"
+    );
+    drop(opened);
+    let opened = Store::open(folder.path(), settings).unwrap();
+    assert_eq!(opened.damage, Vec::new());
+    let first = &opened.queues[0];
+    assert_eq!(
+        (first.below, first.next_seq, first.entries[0].0, first.entries[0].1),
+        (1000, 2, 1, 3)
+    );
+    assert_eq!(found(&opened, 2), Some((3981..=4000).collect()));
+    assert_eq!(opened.queues[1].next_seq, 4001);
+}
+
 #[test]
 fn a_folder_belongs_to_one_process_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
