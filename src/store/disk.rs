@@ -1,9 +1,9 @@
 //! What the log asks of a disk, and a folder that does it.
 
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,11 +114,12 @@ impl Folder {
     /// [`Error::Locked`] if another process has it; [`Error::Io`] if it cannot be made or opened.
     pub fn take(path: &Path) -> Result<Folder, Error> {
         let failed = |doing| Error::io(doing, path);
-        fs::create_dir_all(path).map_err(failed("cannot make the folder"))?;
+        make_folder(path).map_err(failed("cannot make the folder"))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(PRIVATE)
             .open(path.join("lock"))
             .map_err(failed("cannot open the lock file in"))?;
         match lock.try_lock() {
@@ -178,9 +179,15 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.path.join(name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            make_folder(folder)?;
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE)
+            .open(path)?;
         Ok(Arc::new(Open(file)))
     }
 
@@ -197,6 +204,13 @@ impl Disk for Folder {
     fn sync_folder(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// Messages are for nobody else on the machine to read.
+const PRIVATE: u32 = 0o600;
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[derive(Debug)]
