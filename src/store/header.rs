@@ -174,8 +174,16 @@ pub(super) enum Found {
     Missing,
     /// No slot could be read.
     Damaged,
-    /// What it says, and whether the other slot is damaged. A torn write leaves that too.
-    Sound(Extent),
+    /// What it says. If only one slot could be read it may be what the file said before: a torn write leaves that, and
+    /// damage of the later slot does too.
+    Sound(Extent, Slots),
+}
+
+/// How many of the slots could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slots {
+    One,
+    Both,
 }
 
 impl HeadFile {
@@ -186,17 +194,24 @@ impl HeadFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Found::Missing)),
             Err(error) => return Err(error),
         };
-        let mut best: Option<Extent> = None;
+        let (mut best, mut sound): (Option<Extent>, _) = (None, 0);
         for at in SLOTS {
             let mut slot = [0; HEADER];
             file.read_at(&mut slot, at)?;
             match Extent::read(&slot) {
-                Ok(found) if best.is_none_or(|best| best.generation < found.generation) => best = Some(found),
-                Ok(_) | Err(Unread::Damaged) => {}
+                Ok(found) => {
+                    sound += 1;
+                    best = best.filter(|best| best.generation > found.generation).or(Some(found));
+                }
+                Err(Unread::Damaged) => {}
                 Err(Unread::Newer(version)) => return Ok(Err(version)),
             }
         }
-        Ok(Ok(best.map_or(Found::Damaged, Found::Sound)))
+        let slots = match sound {
+            2 => Slots::Both,
+            _ => Slots::One,
+        };
+        Ok(Ok(best.map_or(Found::Damaged, |best| Found::Sound(best, slots))))
     }
 
     /// Opens it for writing, or makes it.

@@ -10,10 +10,10 @@ use super::{segment_name, segment_number, Log, Segment, RESERVE};
 use crate::broker::journal::{Recovered, Stub};
 use crate::store::damage::{Damage, Flaw};
 use crate::store::disk::{Disk, DiskFile};
-use crate::store::header::{Extent, Found as FoundHead, HeadFile, Header, Tail, Unread, HEADER};
+use crate::store::header::{Extent, Found as FoundHead, HeadFile, Header, Slots, Tail, Unread, HEADER};
 use crate::store::index::{Change, Index, Slot};
 use crate::store::record::{Entry, Seal};
-use crate::store::scan::{Scanner, Spot};
+use crate::store::scan::{Found, Scanner, Spot};
 use crate::store::shelf::Shelf;
 use crate::store::{Error, Settings};
 
@@ -56,6 +56,20 @@ struct Candidate {
     header: Option<Header>,
 }
 
+impl Candidate {
+    fn holds_records(&self, segment: u32, salt: u32) -> bool {
+        let file = Arc::clone(&self.file);
+        let mut scanner = Scanner::new(file, Seal { salt, segment }, self.length, None, None);
+        loop {
+            match scanner.next() {
+                Found::Record(_) => return true,
+                Found::Hole(_) => {}
+                Found::End => return false,
+            }
+        }
+    }
+}
+
 /// A segment that is part of the log, with what the next one's header says of its end.
 struct Link {
     number: u32,
@@ -79,7 +93,8 @@ pub(in crate::store) fn look(disk: &Arc<dyn Disk>) -> Result<Look, Error> {
     let head = head.map_err(|version| Error::newer(disk.as_ref(), version))?;
     let candidates = look.candidates()?;
     match head {
-        FoundHead::Sound(extent) => look.head = Some(extent),
+        FoundHead::Sound(extent, Slots::Both) => look.head = Some(extent),
+        FoundHead::Sound(extent, Slots::One) => look.head = Some(look.brought_up_to_date(extent, &candidates)),
         FoundHead::Missing if candidates.is_empty() => {}
         FoundHead::Missing | FoundHead::Damaged => look.found(0, (0, 0), Flaw::Head),
     }
@@ -146,6 +161,18 @@ impl Look {
             found.insert(number, Candidate { file, length, header });
         }
         Ok(found)
+    }
+
+    /// What the `head` file says, if it may be from before the last segment was begun: one that holds records was.
+    fn brought_up_to_date(&mut self, extent: Extent, candidates: &BTreeMap<u32, Candidate>) -> Extent {
+        let later = candidates.range(extent.last + 1..).rev();
+        let holding = later.filter(|(number, candidate)| candidate.holds_records(**number, extent.salt));
+        let Some(last) = holding.map(|(number, _)| *number).next() else {
+            return extent;
+        };
+        self.found(0, (0, 0), Flaw::Head);
+        let first = if extent.last == 0 { 0 } else { extent.first };
+        Extent { first, last, ..extent }
     }
 
     /// The segments that make up the log, first to last; each says which was before it. What is missing between them

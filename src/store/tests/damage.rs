@@ -201,6 +201,36 @@ fn a_lost_segment_is_noticed_whichever_it_is() {
 }
 
 #[test]
+fn a_damaged_head_file_costs_no_segment() {
+    for rounds in 0..60 {
+        let disk = Simulated::new();
+        let Opened { store, .. } = open(&disk);
+        declare(&store, 1);
+        for seq in 1..=rounds {
+            append(&store, 1, seq, &[1; 1000], None);
+            store.step();
+            if seq > 10 {
+                settle(&store, 1, seq - 10, None);
+            }
+        }
+        store.step();
+        settle_down(&store);
+        for slot in [0, 4096] {
+            let damaged = disk.crash(Crash::Killed);
+            damaged.flip("head", (slot + 20) * 8);
+            let opened = open(&damaged);
+            let there: Vec<u64> = (1..=rounds).filter(|seq| seq + 10 > rounds).collect();
+            assert_eq!(
+                found(&opened, 1),
+                Some(there),
+                "slot {slot} after {rounds}: {:?}",
+                opened.damage
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_damaged_is_set_aside_and_said_at_every_start_until_its_segment_goes() {
     let folder = Folder::new(true);
     let (id, (segment, from, to)) = folder.places.iter().next().map(|(id, place)| (*id, *place)).unwrap();

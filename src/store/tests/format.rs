@@ -6,6 +6,7 @@ use super::*;
 use crate::store::check::check_disk;
 use crate::store::header::{Header, Tail, HEADER};
 use crate::store::record::{fitting, records, seal, Entry, Head, Raw, Seal, HEAD};
+use crate::store::scan::{Found, Scanner};
 use crate::store::shelf::Shelf;
 use crate::store::Error;
 
@@ -67,6 +68,26 @@ fn the_first_version_looks_like_this() {
     seal(raw.octets_mut(), SEAL, 64, header.chain(), 8, true);
     assert_eq!(raw.octets()[..8], [0xb7, 4, 4, 8, 16, 0, 0, 0]);
     assert_eq!(crc32c::crc32c(raw.octets()), 587_211_941);
+}
+
+#[test]
+fn a_record_that_does_not_follow_the_one_before_it_is_read_and_said() {
+    let disk = Simulated::new();
+    let file = disk.create("segment").unwrap();
+    let mut at = HEADER as u64;
+    for (seq, chain) in [(1, 70), (2, 71)] {
+        let mut raw = Raw::default();
+        raw.settle(1, seq);
+        seal(raw.octets_mut(), SEAL, at, chain, 1, true);
+        file.allocate(4096).unwrap();
+        file.write_at(raw.octets(), at).unwrap();
+        at += raw.len() as u64;
+    }
+    let mut scanner = Scanner::new(file, SEAL, 4096, Some(70), None);
+    assert!(matches!(scanner.next(), Found::Record(spot) if spot.at == 64));
+    assert!(matches!(scanner.next(), Found::Hole(hole) if (hole.from, hole.to) == (100, 100)));
+    assert!(matches!(scanner.next(), Found::Record(spot) if spot.at == 100));
+    assert!(matches!(scanner.next(), Found::End));
 }
 
 fn any_raw() -> impl Strategy<Value = Raw> {
