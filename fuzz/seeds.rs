@@ -1,5 +1,5 @@
 //! Writes the seeds. Those of the target `decode`: each rule of the frame grammar, what clients in use open with, and bad
-//! input. Those of `log`: operations, and what is done to the files then.
+//! input. Those of `log`: operations, and what is done to the files then. Those of `selector`: selectors, and headers.
 //! The same seeds each time.
 //!
 //! `cargo run --manifest-path fuzz/Cargo.toml --bin seeds`
@@ -31,8 +31,52 @@ fn main() -> io::Result<()> {
         }
     }
     println!("{written} seeds in {}", folder.display());
-    logs()
+    logs()?;
+    selectors()
 }
+
+/// Selectors of each production, and headers that they ask for.
+fn selectors() -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/selector");
+    fs::create_dir_all(&folder)?;
+    let lines = [
+        ("none", ""),
+        ("some", "a:1\nb:x_y%\nc:true\n"),
+        ("odd", "a:-1e3\nb:\nc:9223372036854775808\n"),
+    ];
+    for (number, selector) in SELECTORS.iter().enumerate() {
+        for (name, lines) in lines {
+            fs::write(folder.join(format!("{number:02}-{name}")), format!("{selector}\0{lines}"))?;
+        }
+    }
+    println!("{} seeds in {}", SELECTORS.len() * lines.len(), folder.display());
+    Ok(())
+}
+
+const SELECTORS: &[&str] = &[
+    "a = 1",
+    "a <> 1 AND b = 'x'",
+    "a < 2 OR a > 3 OR a <= 1 OR a >= 9",
+    "NOT (a = 1 AND NOT c)",
+    "c",
+    "TRUE OR FALSE",
+    "a BETWEEN 0 AND 2.5",
+    "a NOT BETWEEN -1 AND +1e2",
+    "b IN ('x', 'y', 3, TRUE)",
+    "b NOT IN ('it''s')",
+    "b LIKE '%_!%%' ESCAPE '!'",
+    "b NOT LIKE 'x%y'",
+    "a IS NULL OR b IS NOT NULL",
+    "(a + 1) * 2 / 3 - -4 = .5e1",
+    "9223372036854775807 + a * 9223372036854775807 > 1e308 * 1e308",
+    "JMSPriority = 0 AND JMSDeliveryMode = 'NON_PERSISTENT' AND JMSMessageID LIKE 'm0-%'",
+    "\"x-shade\" = 'red' AND $a.b_c IS NULL",
+    "((((((((((((((((a = 1))))))))))))))))",
+    "a / 0 = 1 OR b + 1 = 2",
+    "a =",
+    "upper(a) = 'A'",
+    "b LIKE 'x!' ESCAPE '!'",
+];
 
 /// Logs of several lengths, each with several damages: a bit here and there, a cut, a lost file.
 fn logs() -> io::Result<()> {
