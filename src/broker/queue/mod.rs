@@ -368,7 +368,9 @@ impl Queue {
         state.idle_since = None;
         state.unused_since = None;
         state.stand(id);
-        state.elect();
+        if alone {
+            state.elect();
+        }
         self.dispatch(&mut state, counters, now);
         // What had expired may have made room.
         Some((id, self.effects(&mut state, Vec::new(), now)))

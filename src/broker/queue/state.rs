@@ -146,7 +146,10 @@ impl State {
     pub(super) fn refused(&mut self, id: u32, entry: Entry) {
         self.stand_down(id);
         self.ready.put_back(entry);
-        self.elect();
+        let gone = self.consumers.get(&id).is_none_or(|consumer| !consumer.active);
+        if gone && self.sole == Some(id) {
+            self.elect();
+        }
     }
 
     /// The number of the next consumer or browser.
@@ -171,11 +174,15 @@ impl State {
 
     /// A consumer takes no more.
     pub(super) fn depart(&mut self, id: u32) {
-        self.elect();
-        if self.groups.leave(id) {
-            self.look_again(Key::MIN);
+        if self.sole == Some(id) {
+            self.elect();
         }
-        self.by_choice = self.by_choice && self.has_choice();
+        if self.by_choice {
+            // Others may have passed over what was for it: its groups, and those that were its own once.
+            self.groups.leave(id);
+            self.look_again(Key::MIN);
+            self.by_choice = self.has_choice();
+        }
     }
 
     /// Lets go of a consumer that was cancelled and holds nothing any more.
