@@ -65,6 +65,7 @@ fn open_all(settings: &Settings, clock: Clock) -> Result<(Hosts, Keeping), Error
     for (name, host) in &settings.hosts {
         named.insert(name.clone(), keeping.host(Some(name), host, settings, &gauge, clock)?);
     }
+    keeping.tell_of_strangers(settings.data.as_deref());
     Ok((Hosts { default, named }, keeping))
 }
 
@@ -104,6 +105,21 @@ impl Keeping {
         });
         self.stores.push((Arc::clone(&broker), store));
         Ok(broker)
+    }
+
+    /// Folders of virtual hosts that are not configured (any more) are left alone, but not silently.
+    fn tell_of_strangers(&self, data: Option<&Path>) {
+        let folders = data
+            .and_then(|data| std::fs::read_dir(data).ok())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for path in folders.map(|entry| entry.path()) {
+            if path.is_dir() && !self.kept.iter().any(|kept| kept.folder == path) {
+                let folder = path.display();
+                tracing::warn!(%folder, "no configured virtual host has this folder; what is in it is not served");
+            }
+        }
     }
 
     /// What was found at the start.

@@ -65,6 +65,13 @@ impl Place {
         matches!(self, Place::Here(_))
     }
 
+    fn into_message(self) -> Option<Arc<Message>> {
+        match self {
+            Place::Here(message) => Some(message),
+            Place::Away(_) | Place::Dated(_) => None,
+        }
+    }
+
     pub(super) fn is_persistent(&self) -> bool {
         match self {
             Place::Here(message) => message.properties().persistent,
@@ -106,6 +113,26 @@ impl Level {
         match (returned, fresh) {
             (Some(back), Some(new)) => Some(if back.0 < new.0 { back } else { new }),
             (back, new) => back.or(new),
+        }
+    }
+
+    /// Takes the next message if its octets are here; `Some(None)` if they are not.
+    pub(super) fn pop_here(&mut self) -> Option<Option<(u64, Arc<Message>, u32)>> {
+        if !self.returned.is_empty() || self.holes > 0 {
+            let (_, place) = self.front()?;
+            if !place.is_here() {
+                return Some(None);
+            }
+            let (seq, place, attempts) = self.pop()?;
+            return Some(place.into_message().map(|message| (seq, message, attempts)));
+        }
+        // As almost always: nothing to compare.
+        match self.fresh.front()? {
+            (_, Some(Place::Here(_))) => {
+                let (seq, place) = self.fresh.pop_front()?;
+                Some(place.and_then(Place::into_message).map(|message| (seq, message, 0)))
+            }
+            _ => Some(None),
         }
     }
 

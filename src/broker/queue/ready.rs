@@ -358,17 +358,11 @@ impl Ready {
         loop {
             let mut first = self.levels.first_entry()?;
             let number = *first.key();
-            let level = first.get_mut();
-            match level.front() {
-                None => {
-                    first.remove();
-                    continue;
-                }
-                Some((_, place)) if !place.is_here() => return None,
-                Some(_) => {}
-            }
-            let (seq, place, attempts) = level.pop()?;
-            let Place::Here(message) = place else { return None };
+            let Some(next) = first.get_mut().pop_here() else {
+                first.remove();
+                continue;
+            };
+            let (seq, message, attempts) = next?;
             self.length -= 1;
             if message.properties().persistent {
                 self.resident -= message.size();

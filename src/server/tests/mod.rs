@@ -3,6 +3,7 @@
 mod client;
 mod descriptors;
 mod http;
+mod keeping;
 mod session;
 mod slow;
 mod websocket;
