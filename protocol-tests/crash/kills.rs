@@ -133,7 +133,7 @@ fn launch(plan: &Plan, folder: &Folder) -> Launch {
         "--set",
         "limits.unacknowledged=10000",
         "--set",
-        "store.segment=1MiB",
+        "store.segment=256KiB",
     ];
     Launch::new(&plan.broker, &options, folder.log.clone())
 }

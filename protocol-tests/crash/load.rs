@@ -18,7 +18,7 @@ const TRANSACTIONS: usize = 8;
 /// Messages of a transaction to each of its destinations.
 pub const TOGETHER: usize = 2;
 /// Unacknowledged messages that a consumer keeps at most; then it acknowledges the oldest.
-const HELD: usize = 3_000;
+const HELD: usize = 1_500;
 
 /// What the threads of a round share.
 #[derive(Debug)]

@@ -301,7 +301,10 @@ impl Look {
     fn judge(&mut self, link: &Link, vouched: Option<Tail>, wrong: Vec<Wrong>) {
         let end = self.tail.end;
         let open = link.is_last && vouched.is_none();
-        let cut = open && (!link.length.is_multiple_of(UNIT) || link.length <= end);
+        // Files are made longer before they are written to, but not even that is certain before a sync: records of a
+        // commit that was torn may end where the file does.
+        let ended = self.last.is_none_or(|(_, ended)| ended);
+        let cut = open && (!link.length.is_multiple_of(UNIT) || (link.length <= end && ended));
         let sound = wrong.is_empty();
         let mut torn = u64::MAX;
         for wrong in wrong {
