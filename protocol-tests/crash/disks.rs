@@ -197,12 +197,12 @@ pub fn damage(plan: &Plan) -> Outcome<String> {
     let whole = Stream::new("p1", QUEUE);
     fill(broker.tcp, &whole, count)?;
     broker.kill()?;
-    let original = files(&folder.data)?;
+    let original = files(&folder.segments())?;
 
     let mut random = Random::new(plan.seed);
     let (mut short, mut refused) = (0, 0);
     for sample in 0..samples {
-        let what = harm(&folder.data, &original, &mut random)?;
+        let what = harm(&folder.segments(), &original, &mut random)?;
         let fresh = Launch {
             log: folder.log.with_extension(sample.to_string()),
             ..launch.clone()

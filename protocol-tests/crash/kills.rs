@@ -64,12 +64,14 @@ pub fn sabotage(plan: &Plan) -> Outcome<String> {
         sabotage: true,
     };
     let (total, complaints, text) = rounds(plan, size)?;
-    match total.lost {
+    match total.lost.min(total.back) {
         0 => Err(format!(
-            "the end of the log was cut off and no loss was noticed: {text}"
+            "the end of the log was cut off and not all was noticed: {text}"
         )),
-        lost => Ok(format!(
-            "the end of the log was cut off before each start, and {lost} losses were noticed, such as: {}",
+        _ => Ok(format!(
+            "the end of the log was cut off before each start: {} messages were missed and {} were back, such as: {}",
+            total.lost,
+            total.back,
             complaints.first().map_or("none", String::as_str)
         )),
     }
@@ -87,7 +89,7 @@ fn rounds(plan: &Plan, size: Size) -> Outcome<(Tally, Vec<String>, String)> {
         number += 1;
         one(&launch, &streams, number, &mut random, &mut figures)?;
         if size.sabotage {
-            cut_the_end(&folder.data)?;
+            cut_the_end(&folder.segments())?;
         }
         let total = total(&streams);
         // What is wrong already is not made better by going on.
@@ -270,14 +272,15 @@ fn finish(launch: &Launch, streams: &[Stream], figures: &mut Figures) -> Outcome
     broker.terminate()
 }
 
-/// Cuts the last 64 KiB that hold anything off the youngest file.
+/// Cuts the last 64 KiB that hold anything off the youngest segment.
 fn cut_the_end(folder: &Path) -> Outcome<()> {
     let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
     let mut youngest = None;
     for entry in fs::read_dir(folder).map_err(fail)?.flatten() {
-        let about = entry.metadata().map_err(fail)?;
-        if about.is_file() && about.len() > 4 << 10 {
-            youngest = youngest.max(Some((about.modified().map_err(fail)?, entry.path())));
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let changed = entry.metadata().and_then(|about| about.modified()).map_err(fail)?;
+            youngest = youngest.max(Some((changed, path)));
         }
     }
     let (_, path) = youngest.ok_or("no file to harm")?;

@@ -11,6 +11,8 @@ const RECEIPTED: u8 = 1;
 const SEEN: u8 = 2;
 const ACKED: u8 = 4;
 const ACK_RECEIPTED: u8 = 8;
+/// Seen when everything was taken out at the end.
+const FOUND: u8 = 16;
 
 /// Violations that are told in full.
 const TOLD: usize = 10;
@@ -30,6 +32,8 @@ struct Entries {
     rounds: Vec<u16>,
     /// The number after that of the last never-redelivered message.
     next: usize,
+    /// Everything is being taken out.
+    at_the_end: bool,
     tally: Tally,
     wrong: Vec<String>,
 }
@@ -156,7 +160,13 @@ impl Stream {
             }
             entries.next = next.max(number + 1);
         }
-        entries.flags[number] = (flags | SEEN) & !ACKED;
+        let found = if entries.at_the_end { FOUND } else { 0 };
+        entries.flags[number] = (flags | SEEN | found) & !ACKED;
+    }
+
+    /// From now on everything that is there is taken out: what does not come now is not there.
+    pub fn take_out(&self) {
+        self.lock().at_the_end = true;
     }
 
     /// It is about to be acknowledged.
@@ -186,7 +196,7 @@ impl Stream {
         let mut entries = self.lock();
         let seen = |flags: &u8| flags & SEEN != 0;
         let lost: Vec<usize> = (0..entries.flags.len())
-            .filter(|n| entries.flags[*n] & RECEIPTED != 0 && !seen(&entries.flags[*n]))
+            .filter(|n| entries.flags[*n] & (RECEIPTED | FOUND | ACKED | ACK_RECEIPTED) == RECEIPTED)
             .collect();
         let unknown = entries.flags.iter().filter(|flags| *flags & RECEIPTED == 0);
         let (kept, gone): (Vec<&u8>, Vec<&u8>) = unknown.partition(|flags| seen(flags));

@@ -167,6 +167,9 @@ pub fn drain(
     streams: &[Stream],
     mut last: impl FnMut(&Stream, usize) -> bool,
 ) -> Outcome<()> {
+    for stream in streams.iter().filter(|stream| stream.destination == destination) {
+        stream.take_out();
+    }
     let wire = Wire::connect(address)?;
     let mut consumer = Consumer::new(wire, destination, streams, Taste::Everything, Random::new(0));
     consumer.run(&mut last)?;

@@ -38,6 +38,13 @@ struct Folder {
 }
 
 impl Folder {
+    /// Where the log of the virtual host is that clients get who name none.
+    fn segments(&self) -> PathBuf {
+        self.data.join("default")
+    }
+}
+
+impl Folder {
     fn new(plan: &Plan, name: &str) -> Outcome<Folder> {
         let root = scratch(plan).join(name);
         let fresh = match fs::remove_dir_all(&root) {
