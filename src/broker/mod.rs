@@ -10,6 +10,7 @@ pub mod directory;
 pub mod durable;
 pub mod journal;
 pub mod message;
+mod mime;
 pub mod outbound;
 mod patience;
 pub mod pattern;
