@@ -57,16 +57,12 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn holds_records(&self, segment: u32, salt: u32) -> bool {
+    /// It was begun, and nothing was ever written to it.
+    fn is_untouched(&self, segment: u32, salt: u32) -> bool {
         let file = Arc::clone(&self.file);
         let mut scanner = Scanner::new(file, Seal { salt, segment }, self.length, None, None);
-        loop {
-            match scanner.next() {
-                Found::Record(_) => return true,
-                Found::Hole(_) => {}
-                Found::End => return false,
-            }
-        }
+        let whole = self.header.is_some() && self.length.is_multiple_of(UNIT);
+        whole && matches!(scanner.next(), Found::End)
     }
 }
 
@@ -163,11 +159,12 @@ impl Look {
         Ok(found)
     }
 
-    /// What the `head` file says, if it may be from before the last segment was begun: one that holds records was.
+    /// What the `head` file says, if it may be from before the last segment was begun: it was written again
+    /// before anything was written to that.
     fn brought_up_to_date(&mut self, extent: Extent, candidates: &BTreeMap<u32, Candidate>) -> Extent {
         let later = candidates.range(extent.last + 1..).rev();
-        let holding = later.filter(|(number, candidate)| candidate.holds_records(**number, extent.salt));
-        let Some(last) = holding.map(|(number, _)| *number).next() else {
+        let used = later.filter(|(number, candidate)| !candidate.is_untouched(**number, extent.salt));
+        let Some(last) = used.map(|(number, _)| *number).next() else {
             return extent;
         };
         self.found(0, (0, 0), Flaw::Head);

@@ -231,6 +231,27 @@ fn a_damaged_head_file_costs_no_segment() {
 }
 
 #[test]
+fn a_head_file_and_a_segment_that_are_damaged_together_are_noticed() {
+    let disk = Simulated::new();
+    let Opened { store, .. } = open(&disk);
+    declare(&store, 1);
+    append(&store, 1, 1, b"x", None);
+    store.step();
+    for length in [0, 30, 64, 100, 4096] {
+        for slot in [0, 4096] {
+            let damaged = disk.crash(Crash::Killed);
+            damaged.flip("head", (slot + 20) * 8);
+            damaged.cut("00000001.log", length);
+            let opened = open(&damaged);
+            assert!(
+                length == 4096 || opened.damage.iter().any(Damage::is_loss),
+                "{length}, {slot}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_damaged_is_set_aside_and_said_at_every_start_until_its_segment_goes() {
     let folder = Folder::new(true);
     let (id, (segment, from, to)) = folder.places.iter().next().map(|(id, place)| (*id, *place)).unwrap();
