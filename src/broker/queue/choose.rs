@@ -119,7 +119,7 @@ impl Queue {
         }
     }
 
-    /// Goes on looking where [`LOOKS`] ended the last time.
+    /// Goes on looking where `LOOKS` ended the last time.
     pub fn look_on(&self, counters: &Counters, now: Now) -> Effects {
         let mut state = self.lock();
         self.show(&mut state, now);
