@@ -74,7 +74,7 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
         bytes: 500 + r.below(1_000),
     };
     let broker = hoofbeat::broker::Settings {
-        memory_high_water: if r.chance(30) { 3_000 + r.below(3_000) } else { 1 << 20 },
+        memory_high_water: if r.chance(30) { 6_000 + r.below(6_000) } else { 1 << 20 },
         outbound: OutboundLimits {
             messages: 3 + r.below(6),
             bytes: 1_000 + r.below(2_000),

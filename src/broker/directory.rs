@@ -19,6 +19,8 @@ pub struct Directory {
     numbers: DashMap<u64, Arc<Queue>, ahash::RandomState>,
     /// Of both; the maps would count shard by shard.
     length: AtomicUsize,
+    /// Of the queues.
+    queue_count: AtomicUsize,
     most: usize,
 }
 
@@ -35,6 +37,7 @@ impl Directory {
             queues: DashMap::with_hasher(hashes.clone()),
             numbers: DashMap::with_hasher(hashes),
             length: AtomicUsize::new(0),
+            queue_count: AtomicUsize::new(0),
             most,
         }
     }
@@ -78,7 +81,7 @@ impl Directory {
         match self.queues.entry(Arc::clone(name)) {
             Place::Occupied(known) => Ok((Arc::clone(known.get()), false)),
             Place::Vacant(free) => {
-                self.length.fetch_add(1, Ordering::Relaxed);
+                self.count_queue();
                 let queue = Arc::new(make());
                 if queue.is_durable() {
                     self.numbers.insert(queue.number, Arc::clone(&queue));
@@ -94,7 +97,7 @@ impl Directory {
         let Place::Vacant(free) = self.queues.entry(Arc::clone(&queue.name)) else {
             return false;
         };
-        self.length.fetch_add(1, Ordering::Relaxed);
+        self.count_queue();
         self.numbers.insert(queue.number, Arc::clone(queue));
         free.insert(Arc::clone(queue));
         true
@@ -132,7 +135,18 @@ impl Directory {
             .is_some()
         {
             self.length.fetch_sub(1, Ordering::Relaxed);
+            self.queue_count.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Queues there are.
+    pub fn queue_count(&self) -> usize {
+        self.queue_count.load(Ordering::Relaxed)
+    }
+
+    fn count_queue(&self) {
+        self.length.fetch_add(1, Ordering::Relaxed);
+        self.queue_count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Numbers of topics and queues.

@@ -69,6 +69,9 @@ pub struct Done {
     pub pause: Option<u64>,
 }
 
+/// What a queue costs besides its messages, in memory and in the journal's index, about.
+const QUEUE_OCTETS: usize = 2_048;
+
 /// What became of a SEND.
 #[derive(Debug)]
 pub enum Sent {
@@ -208,7 +211,9 @@ impl Broker {
     pub(super) fn memory(&self, size: usize, kind: Kind) -> Result<(), Limit> {
         let most = self.settings.memory_high_water;
         let reserve = if kind == Kind::Topic { most / 4 } else { 0 };
-        let held = self.gauge.octets().saturating_sub(size);
+        // Many queues with little in them cost more than what is in them; but messages always have half.
+        let queues = (self.directory.queue_count() * QUEUE_OCTETS).min(most / 2);
+        let held = (self.gauge.octets() + queues).saturating_sub(size);
         if held >= most + reserve {
             return Err(Limit::Memory(held, most));
         }

@@ -352,7 +352,7 @@ pub(super) static OPTIONS: &[Opt] = &[
         "memory",
         size(MIB..=64 * TIB, |b| &mut b.memory_high_water),
         "Octets of all messages held, those of every virtual host together; above it SENDs wait (session.blocked_timeout) \
-         while consumers drain; topics, through which messages only pass, may go a quarter beyond. Where nobody sets it and half of the memory of the machine or the control group is less, \
+         while consumers drain; topics, through which messages only pass, may go a quarter beyond. A queue counts for 2 KiB besides, up to half of it. Where nobody sets it and half of the memory of the machine or the control group is less, \
          that half.",
     ),
     host(

@@ -94,7 +94,7 @@ impl Reference {
         } else {
             self.broker.memory_high_water / 4
         };
-        if self.octets(&[Rc::as_ptr(message)]) >= self.broker.memory_high_water + reserve {
+        if self.octets(&[Rc::as_ptr(message)]) + self.cost_of_queues() >= self.broker.memory_high_water + reserve {
             return Sent::Blocked("memory-full");
         }
         if !route.queue {
@@ -124,6 +124,12 @@ impl Reference {
         Sent::Done
     }
 
+    /// A queue counts for 2,048 octets, but messages always have half of the memory.
+    fn cost_of_queues(&self) -> usize {
+        let queues = self.queues.values().filter(|queue| !queue.backlog).count();
+        (queues * 2_048).min(self.broker.memory_high_water / 2)
+    }
+
     fn queue_for(&mut self, route: &Route) -> Result<bool, &'static str> {
         match route.create {
             false => Ok(self.queues.contains_key(&route.name)),
@@ -139,7 +145,7 @@ impl Reference {
             Act::Settle(..) => None,
         });
         let ours: Vec<_> = sends.clone().map(|(_, message)| Rc::as_ptr(message)).collect();
-        if self.octets(&ours) >= self.broker.memory_high_water {
+        if self.octets(&ours) + self.cost_of_queues() >= self.broker.memory_high_water {
             return Sent::Blocked("memory-full");
         }
         let mut wanted: BTreeMap<&String, (&Route, usize, usize)> = BTreeMap::new();

@@ -152,7 +152,7 @@ fn above_the_high_water_mark_senders_wait_for_consumers() {
 #[test]
 fn queues_that_nobody_empties_do_not_silence_topics() {
     let mut world = World::new(Settings {
-        memory_high_water: 1_000,
+        memory_high_water: 4_000,
         ..Settings::default()
     });
     let (mut sender, mut other, mut listener) = (world.client(), world.client(), world.client());

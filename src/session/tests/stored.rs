@@ -145,7 +145,7 @@ fn a_limit_drops_what_is_on_disk_too() {
 #[test]
 fn short_memory_keeps_nothing_beyond_what_is_waited_for() {
     let mut settings = tight();
-    settings.memory_high_water = 20_000;
+    settings.memory_high_water = 24_000;
     let (mut world, disk) = world(settings);
     let mut hog = world.client();
     hog.send(
