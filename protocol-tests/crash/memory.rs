@@ -107,7 +107,8 @@ fn one(plan: &Plan, group: &Group, shape: Shape, name: &str) -> Outcome<String> 
     let folder = Folder::new(plan, name)?;
     let data = folder.data.display().to_string();
     // No limit is set: the defaults have to fit.
-    let launch = group.hold(Launch::new(&plan.broker, &["--data", &data], folder.log.clone()));
+    let options = ["--data", &data, "--set", "session.heart_beat=500ms,500ms"];
+    let launch = group.hold(Launch::new(&plan.broker, &options, folder.log.clone()));
     let mut broker = launch.start()?;
     let seconds = if plan.long { 120 } else { 20 };
     let alone = topic(broker.tcp, Duration::from_secs(5))?;
@@ -246,6 +247,13 @@ fn heart_beats(address: SocketAddr, shape: Shape, load: &Load, time: Duration) -
                 _ => return Err(format!("a blocked publisher got {}", frame.show())),
             }
         }
+    }
+    if wire.beats * 2 < begun.elapsed().as_secs() {
+        return Err(format!(
+            "a blocked publisher got {} beats of 500 ms in {} s",
+            wire.beats,
+            begun.elapsed().as_secs()
+        ));
     }
     Ok(format!(
         "a publisher with heart-beats of 500 ms got {receipts} RECEIPTs, {} beats, could not write {waits} times, and stayed",

@@ -388,6 +388,9 @@ impl World {
         }
         let (found, now) = (std::mem::take(&mut self.found), self.unix_ms());
         self.promises.drained(&found, now)?;
+        // What has expired goes when the clock comes by, at the latest.
+        self.pass(5_000);
+        self.settle()?;
         self.end(at);
         let sizes = self.broker.sizes();
         match (sizes.queued_messages, sizes.message_octets) {

@@ -1,9 +1,10 @@
 //! From the journal to the broker: what is found at the start, what is told meanwhile, what is told at a clean stop.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::journal::{Recovered, Report};
+use super::journal::{Record, Recovered, Report};
 use super::message::Message;
 use super::queue::{Options, Queue};
 use super::settings::QueuePolicy;
@@ -28,7 +29,18 @@ impl Broker {
     pub fn recover(&self, found: &[Recovered], next_queue: u64, now: Now) -> Found {
         self.next_queue.fetch_max(next_queue, Ordering::Relaxed);
         let mut sum = Found::default();
+        let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
         for queue in found {
+            let latest = latest.entry(&queue.name).or_default();
+            *latest = queue.queue.max(*latest);
+        }
+        for queue in found {
+            let has_successor = latest.get(&*queue.name).is_some_and(|latest| *latest > queue.queue);
+            if has_successor && queue.entries.is_empty() {
+                // It was removed and made again, and the crash kept only the latter.
+                self.journal.write(Record::Remove { queue: queue.queue }, None);
+                continue;
+            }
             self.recover_queue(queue, now);
             sum.queues += 1;
             sum.messages += queue.entries.len();
