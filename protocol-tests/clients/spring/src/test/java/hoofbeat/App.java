@@ -1,0 +1,156 @@
+package hoofbeat;
+
+import java.net.URI;
+import java.security.Principal;
+import java.util.Map;
+import org.springframework.boot.SpringBootConfiguration;
+import org.springframework.boot.WebApplicationType;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
+import org.springframework.boot.builder.SpringApplicationBuilder;
+import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
+import org.springframework.core.env.Environment;
+import org.springframework.http.server.ServerHttpRequest;
+import org.springframework.messaging.handler.annotation.MessageExceptionHandler;
+import org.springframework.messaging.handler.annotation.MessageMapping;
+import org.springframework.messaging.handler.annotation.SendTo;
+import org.springframework.messaging.simp.SimpMessagingTemplate;
+import org.springframework.messaging.simp.annotation.SendToUser;
+import org.springframework.messaging.simp.annotation.SubscribeMapping;
+import org.springframework.messaging.simp.broker.AbstractBrokerMessageHandler;
+import org.springframework.messaging.simp.config.MessageBrokerRegistry;
+import org.springframework.messaging.simp.config.StompBrokerRelayRegistration;
+import org.springframework.messaging.simp.user.SimpUserRegistry;
+import org.springframework.stereotype.Controller;
+import org.springframework.web.socket.WebSocketHandler;
+import org.springframework.web.socket.config.annotation.EnableWebSocketMessageBroker;
+import org.springframework.web.socket.config.annotation.StompEndpointRegistry;
+import org.springframework.web.socket.config.annotation.WebSocketMessageBrokerConfigurer;
+import org.springframework.web.socket.server.support.DefaultHandshakeHandler;
+
+/** A Spring Boot application as its users write them; of us it knows the port of the relay only. */
+final class App implements AutoCloseable {
+    private final ConfigurableApplicationContext context;
+
+    private App(ConfigurableApplicationContext context) {
+        this.context = context;
+    }
+
+    /** Starts a node of it. {@code broadcasts} are the two topics by which Spring's nodes tell each other of users, or none. */
+    static App start(Broker broker, boolean registry, boolean unresolved) {
+        ConfigurableApplicationContext context = new SpringApplicationBuilder(Code.class)
+                .web(WebApplicationType.SERVLET)
+                .properties(Map.of(
+                        "server.port", "0",
+                        "relay.port", Integer.toString(broker.tcp()),
+                        "relay.registry", registry,
+                        "relay.unresolved", unresolved,
+                        "spring.main.banner-mode", "off",
+                        "spring.jmx.enabled", "false",
+                        "logging.level.root", "WARN"))
+                .run();
+        App app = new App(context);
+        Wait.until("the relay is connected", () -> app.context.getBean("stompBrokerRelayMessageHandler", AbstractBrokerMessageHandler.class)
+                .isBrokerAvailable());
+        return app;
+    }
+
+    URI url(String user) {
+        String port = context.getEnvironment().getProperty("local.server.port");
+        return URI.create("ws://127.0.0.1:" + port + "/ws?user=" + user);
+    }
+
+    /** A page of this user, connected. */
+    Browser browser(String user) {
+        return Browser.connected(url(user));
+    }
+
+    SimpMessagingTemplate template() {
+        return context.getBean(SimpMessagingTemplate.class);
+    }
+
+    SimpUserRegistry users() {
+        return context.getBean(SimpUserRegistry.class);
+    }
+
+    @Override
+    public void close() {
+        context.close();
+    }
+
+    /** The application's code: nothing in it is for us but the port. */
+    @SpringBootConfiguration
+    @EnableAutoConfiguration
+    @EnableWebSocketMessageBroker
+    static class Code implements WebSocketMessageBrokerConfigurer {
+        private final Environment environment;
+
+        Code(Environment environment) {
+            this.environment = environment;
+        }
+
+        @Override
+        public void configureMessageBroker(MessageBrokerRegistry registry) {
+            StompBrokerRelayRegistration relay = registry.enableStompBrokerRelay("/topic", "/queue")
+                    .setRelayPort(environment.getRequiredProperty("relay.port", Integer.class));
+            if (environment.getRequiredProperty("relay.registry", Boolean.class)) {
+                relay.setUserRegistryBroadcast("/topic/simp-user-registry");
+            }
+            if (environment.getRequiredProperty("relay.unresolved", Boolean.class)) {
+                relay.setUserDestinationBroadcast("/topic/unresolved-user-destination");
+            }
+            registry.setApplicationDestinationPrefixes("/app");
+            // Else Spring itself may deliver out of order.
+            registry.setPreservePublishOrder(true);
+        }
+
+        @Override
+        public void registerStompEndpoints(StompEndpointRegistry endpoints) {
+            endpoints.addEndpoint("/ws").setHandshakeHandler(new UserFromQuery());
+        }
+
+        @Bean
+        Answers answers() {
+            return new Answers();
+        }
+    }
+
+    @Controller
+    static class Answers {
+        @MessageMapping("/shout")
+        @SendTo("/topic/shouts")
+        String shout(String text) {
+            return text.toUpperCase(java.util.Locale.ROOT);
+        }
+
+        @MessageMapping("/whisper")
+        @SendToUser("/queue/whispers")
+        String whisper(String text, Principal user) {
+            return user.getName() + ":" + text;
+        }
+
+        @MessageMapping("/fail")
+        void fail() {
+            throw new IllegalStateException("on purpose");
+        }
+
+        @MessageExceptionHandler
+        @SendToUser(value = "/queue/errors", broadcast = false)
+        String failed(IllegalStateException failure) {
+            return failure.getMessage();
+        }
+
+        @SubscribeMapping("/now")
+        String now() {
+            return "here";
+        }
+    }
+
+    private static final class UserFromQuery extends DefaultHandshakeHandler {
+        @Override
+        protected Principal determineUser(ServerHttpRequest request, WebSocketHandler handler, Map<String, Object> attributes) {
+            String name = request.getURI().getQuery().replaceFirst("^user=", "");
+            return () -> name;
+        }
+    }
+}
