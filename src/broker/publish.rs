@@ -95,8 +95,8 @@ pub struct Route {
     pub create: bool,
     /// The session to which a queue that is made belongs.
     pub owner: Option<u64>,
-    /// How a queue that is made is to be.
-    pub options: Options,
+    /// How a queue that is made is to be, if the client says so: most do not, and need not carry it.
+    pub options: Option<Box<Options>>,
 }
 
 /// One act of a transaction.
@@ -311,12 +311,17 @@ impl Broker {
         if !route.create {
             return Ok(self.directory.queue(name));
         }
-        let make = || self.make_queue(name, route.options.clone(), route.owner);
+        let make = || {
+            let options = route.options.as_deref().cloned().unwrap_or_default();
+            self.make_queue(name, options, route.owner)
+        };
         let (queue, made) = self.directory.queue_or(name, make)?;
-        if !made && route.options != Options::default() && queue.options != route.options {
-            return Err(Refused::OtherOptions(Arc::clone(name)));
+        match &route.options {
+            Some(asked) if !made && **asked != Options::default() && queue.options != **asked => {
+                Err(Refused::OtherOptions(Arc::clone(name)))
+            }
+            _ => Ok(Some(queue)),
         }
-        Ok(Some(queue))
     }
 
     /// The message as the queue's own time limit leaves it.

@@ -20,8 +20,8 @@ use super::roster::{Seat, Stage};
 use super::stats::Counters;
 use super::transport::{Ended, Input, Transport};
 
-/// Frames read in one turn.
-const TURN_FRAMES: usize = 64;
+/// Frames read in one turn: enough that what they cause is written in large batches.
+const TURN_FRAMES: usize = 128;
 /// Octets read in one turn; the last read may go beyond it.
 const TURN_OCTETS: usize = 64 << 10;
 /// Batches written in one turn, each of at most 64 frames or 64 KiB.

@@ -66,7 +66,7 @@ impl Server {
         let route = Route {
             create: !to.reply,
             owner: None,
-            options: Options::default(),
+            options: None,
             to,
         };
         let patience = Duration::from_millis(self.shared.settings.session.blocked_ms);

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use super::blocked::Pending;
 use super::transaction::Transaction;
 use super::{fault, Connected, Fault};
-use crate::broker::queue::Options;
 use crate::broker::settings::Kind;
 use crate::broker::{destination, Act, Destination, Done, Draft, Now, Properties, Route, Sent};
 use crate::stomp::{Command, Frame, Headers};
@@ -187,8 +186,8 @@ impl Connected {
             create: if to.reply { mine } else { !asked.for_user },
             owner: mine.then_some(self.number),
             options: match asked.options && to.kind == Kind::Queue {
-                true => super::subscribe::options(headers)?,
-                false => Options::default(),
+                true => Some(Box::new(super::subscribe::options(headers)?)),
+                false => None,
             },
             to,
         })

@@ -13,7 +13,6 @@ use crate::stomp::Version;
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     pub(super) control: VecDeque<Box<[u8]>>,
-    pub(super) control_octets: usize,
     pub(super) slots: Vec<Option<Lane>>,
     /// Slots of lanes with deliveries, in the order in which they are served.
     pub(super) turn: VecDeque<u32>,

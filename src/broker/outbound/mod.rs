@@ -3,6 +3,7 @@
 mod lanes;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -131,6 +132,8 @@ pub struct Drained {
 #[derive(Debug)]
 pub struct Outbound {
     limits: OutboundLimits,
+    /// Octets of the control frames that wait. Changed under the lock only; read without it, once for every frame that comes.
+    control_octets: AtomicUsize,
     /// Locked after a destination, never before; never held across an await.
     lanes: Mutex<Lanes>,
 }
@@ -140,6 +143,7 @@ impl Outbound {
     pub fn new(limits: OutboundLimits) -> Outbound {
         Outbound {
             limits,
+            control_octets: AtomicUsize::new(0),
             lanes: Mutex::default(),
         }
     }
@@ -177,7 +181,7 @@ impl Outbound {
         if lanes.closed {
             return;
         }
-        lanes.control_octets += frame.len();
+        self.control_octets.fetch_add(frame.len(), Ordering::Relaxed);
         lanes.control.push_back(frame.into_boxed_slice());
         lanes.wake_for_frame();
     }
@@ -189,7 +193,7 @@ impl Outbound {
 
     /// Whether the client reads its receipts. If not, no more of its frames are taken.
     pub fn has_room_for_control(&self) -> bool {
-        self.lock().control_octets < self.limits.control_bytes
+        self.control_octets.load(Ordering::Relaxed) < self.limits.control_bytes
     }
 
     /// Calls the owner although no frame waits.
@@ -302,7 +306,7 @@ impl Outbound {
         lanes.finished = true;
         lanes.closed = true;
         lanes.control.clear();
-        lanes.control_octets = 0;
+        self.control_octets.store(0, Ordering::Relaxed);
         lanes.forget_waker();
     }
 
@@ -384,7 +388,7 @@ impl Outbound {
         let start = sink.position();
         while sink.position() - start < TURN_OCTETS {
             let Some(frame) = lanes.control.pop_front() else { break };
-            lanes.control_octets -= frame.len();
+            self.control_octets.fetch_sub(frame.len(), Ordering::Relaxed);
             sink.frame(&[&frame], true);
         }
         let start = sink.position();
