@@ -41,6 +41,7 @@ pub fn run(plan: &Plan) -> Outcome<String> {
     broker.kill()?;
 
     let mut broker = launch.start()?;
+    let listening_rest = broker.listening_after;
     let rest = first_message(&broker, QUEUE)?;
     take(broker.tcp, QUEUE, count / 10)?;
     broker.kill()?;
@@ -49,11 +50,12 @@ pub fn run(plan: &Plan) -> Outcome<String> {
     }
     let figures = format!(
         "{count} messages of 256 octets, receipted at {rate}/s; from the start of the process to the first MESSAGE \
-         {} ms (listening after {} ms, {resident} MiB resident), with nine tenths removed from the head {} ms; \
-         promised: {} ms",
+         {} ms (listening after {} ms, {resident} MiB resident), with nine tenths removed from the head {} ms \
+         (listening after {} ms); promised: {} ms",
         full.as_millis(),
         listening.as_millis(),
         rest.as_millis(),
+        listening_rest.as_millis(),
         WITHIN.as_millis()
     );
     match full.max(rest) {

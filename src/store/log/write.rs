@@ -91,6 +91,8 @@ impl Log {
         if self.has_reserve() {
             return true;
         }
+        // One that is too short is as good as none.
+        let _ = self.disk.remove(RESERVE);
         let made = self.disk.create(RESERVE).and_then(|file| {
             file.allocate(self.settings.reserve_octets)?;
             file.sync()
