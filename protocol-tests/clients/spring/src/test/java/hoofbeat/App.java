@@ -2,7 +2,9 @@ package hoofbeat;
 
 import java.net.URI;
 import java.security.Principal;
+import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
 import org.springframework.boot.SpringBootConfiguration;
 import org.springframework.boot.WebApplicationType;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
@@ -31,6 +33,7 @@ import org.springframework.web.socket.server.support.DefaultHandshakeHandler;
 /** A Spring Boot application as its users write them; of us it knows the port of the relay only. */
 final class App implements AutoCloseable {
     private final ConfigurableApplicationContext context;
+    private final List<Browser> pages = new CopyOnWriteArrayList<>();
 
     private App(ConfigurableApplicationContext context) {
         this.context = context;
@@ -62,7 +65,15 @@ final class App implements AutoCloseable {
 
     /** A page of this user, connected. */
     Browser browser(String user) {
-        return Browser.connected(url(user));
+        Browser page = Browser.connected(url(user));
+        pages.add(page);
+        return page;
+    }
+
+    /** Drops all pages that were opened here, open or not. */
+    void dropPages() {
+        pages.forEach(Browser::drop);
+        pages.clear();
     }
 
     SimpMessagingTemplate template() {

@@ -96,6 +96,27 @@ class WsClientTest extends ClientContract {
     }
 
     @Test
+    @DisplayName("8 60 KB with a subprotocol, which hides that it is Spring: server.outbound_message_limit")
+    void s08_subprotocol() {
+        try (Broker limited = Broker.start("--set", "server.outbound_message_limit=8KiB")) {
+            Broker shared = broker;
+            broker = limited;
+            try {
+                WebSocketHttpHeaders handshake = new WebSocketHttpHeaders();
+                handshake.setSecWebSocketProtocol("v12.stomp");
+                Talk talk = open(handshake, new StompHeaders());
+                talk.session().setAutoReceipt(true);
+                talk.subscribed(topic, null);
+                talk.session().send(topic, "x".repeat(60_000).getBytes(UTF_8));
+                assertThat(talk.message().body()).hasSize(60_000);
+                talk.session().disconnect();
+            } finally {
+                broker = shared;
+            }
+        }
+    }
+
+    @Test
     @DisplayName("8 nobody else's messages are cut: one frame, one message")
     void s08_othersAreNotSplit() {
         for (String[] subprotocols : List.of(new String[0], new String[] {"v12.stomp"})) {
