@@ -410,6 +410,8 @@ impl DiskFile for Open {
     fn truncate(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.lock();
         state.changing()?;
+        // As a file system does with a file that is shorter.
+        state.grow(self.place, length as usize)?;
         let contents = state.contents.get_mut(self.place).ok_or_else(stopped)?;
         contents.truncate(length as usize);
         Ok(())

@@ -330,6 +330,10 @@ impl Look {
             .insert(link.number, torn.min(vouched.map_or(u64::MAX, |tail| tail.torn_from)));
         self.goes_on = link.is_last && link.header.is_some() && sound && !cut && torn == u64::MAX;
         self.tail.torn_from = torn;
+        if let Some(vouched) = vouched.filter(|_| !self.goes_on) {
+            // The next segment's header repeats it, so that every later start judges what is damaged as this one.
+            self.tail = vouched;
+        }
     }
 
     /// Takes one record.
@@ -452,6 +456,10 @@ impl Look {
         };
         if self.goes_on {
             log.go_on();
+        } else if extent.closed.is_some() {
+            // At once: what is damaged is judged by where the log ended, and once it is open only the next segment says
+            // that. If this fails, the `head` file goes on saying it until a segment is begun.
+            let _ = log.probe();
         }
         log.keep_reserve();
         Ok(Opened {
@@ -464,7 +472,11 @@ impl Look {
 
     fn extent(&self, settings: &Settings) -> Extent {
         match self.head {
-            Some(extent) => Extent { closed: None, ..extent },
+            Some(extent) => {
+                let ends_damaged = |tail: &Tail| tail.segment == self.tail.segment && !self.goes_on;
+                let closed = extent.closed.filter(ends_damaged);
+                Extent { closed, ..extent }
+            }
             None => Extent {
                 generation: 0,
                 salt: self.salt.unwrap_or(settings.salt),

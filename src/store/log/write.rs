@@ -309,7 +309,10 @@ impl Log {
             for (_, full) in self.segments.range(self.tail.segment..active.number) {
                 // Room that was asked for and not used. Not before the commit is kept: a file that ends elsewhere than
                 // the disk made it end is the last one only if it has been cut.
-                let _ = full.file.truncate(full.end);
+                // One that has been cut is shorter than it should be, and stays so: zeros would hide where.
+                if full.file.length().is_ok_and(|length| length > full.end) {
+                    let _ = full.file.truncate(full.end);
+                }
             }
             self.tail = Tail {
                 segment: active.number,

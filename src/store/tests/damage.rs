@@ -83,6 +83,13 @@ impl Folder {
             "{:?} are back",
             served.keys()
         );
+        // Nothing was written, and the process was killed.
+        let again = open(&damaged.crash(Crash::Killed));
+        assert_eq!(
+            again.queues, opened.queues,
+            "the second start judges otherwise: {:?}",
+            again.damage
+        );
         self.go_on(&opened.store, damaged);
         opened.damage
     }
@@ -283,6 +290,51 @@ fn what_is_damaged_is_set_aside_and_said_at_every_start_until_its_segment_goes()
     settle_down(&opened.store);
     assert_eq!(open(&folder.disk).damage, Vec::new());
     assert_eq!(folder.disk.read(&format!("damaged/{segment:08}-{from}.part")), aside);
+}
+
+/// A closed log whose last commit brings message 2 and takes message 1 back; where message 2 is.
+fn closed() -> (Simulated, (u32, u64, u64)) {
+    let disk = Simulated::new();
+    let Opened { store, .. } = open(&disk);
+    declare(&store, 1);
+    append(&store, 1, 1, b"settled", None);
+    store.step();
+    append(&store, 1, 2, b"damaged", None);
+    settle(&store, 1, 1, None);
+    store.step();
+    settle_down(&store);
+    let look = log::look(&(Arc::new(disk.clone()) as Arc<dyn Disk>)).unwrap();
+    store.close();
+    (disk, look.place(1, 2).unwrap())
+}
+
+#[test]
+fn damage_in_the_last_commit_of_a_closed_log_is_never_taken_for_a_torn_end() {
+    let (disk, (segment, from, to)) = closed();
+    disk.flip(&format!("{segment:08}.log"), (to - 2) * 8);
+    for start in 1..=3 {
+        // Nothing is written, and the process is killed.
+        let opened = open(&disk);
+        assert_eq!(found(&opened, 1), Some(vec![]), "start {start}: {:?}", opened.damage);
+        let damage: Vec<_> = opened
+            .damage
+            .iter()
+            .map(|damage| (damage.octets, damage.flaw))
+            .collect();
+        assert_eq!(damage, [((from, to), Flaw::Unreadable)], "start {start}");
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_is_never_made_longer() {
+    let (disk, (segment, from, _)) = closed();
+    let name = format!("{segment:08}.log");
+    disk.cut(&name, from);
+    let opened = open(&disk);
+    assert!(opened.damage.iter().any(Damage::is_loss));
+    append(&opened.store, 1, 3, b"more", None);
+    opened.store.step();
+    assert_eq!(disk.read(&name).len() as u64, from);
 }
 
 #[test]
