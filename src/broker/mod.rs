@@ -23,6 +23,7 @@ pub mod stats;
 mod subscribe;
 pub mod subscription;
 pub mod topic;
+pub mod users;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,6 +39,7 @@ pub use settings::Settings;
 pub use stats::{Counters, Sizes};
 pub use subscribe::Subscribe;
 pub use subscription::{AckMode, Settle, Subscription};
+pub use users::{Presence, Users};
 
 use agenda::{Agenda, Due};
 use directory::Directory;
@@ -72,6 +74,7 @@ pub struct Broker {
     nobody: Arc<Outbound>,
     /// Topics without own subscriptions that are remembered for wildcard ones, oldest first. Locked alone.
     remembered: Mutex<VecDeque<Arc<Topic>>>,
+    users: Users,
     agenda: Agenda,
     journal: Arc<dyn Journal>,
     counters: Counters,
@@ -114,6 +117,7 @@ impl Broker {
             bound: Mutex::default(),
             nobody: Arc::new(Outbound::new(settings.outbound)),
             remembered: Mutex::default(),
+            users: Users::default(),
             agenda: Agenda::default(),
             journal,
             counters: Counters::default(),
@@ -150,8 +154,11 @@ impl Broker {
     /// What it holds now.
     pub fn sizes(&self) -> Sizes {
         let (topics, queues) = self.directory.sizes();
+        let (users, user_sessions) = self.users.count();
         Sizes {
             sessions: self.sessions.load(Ordering::Relaxed),
+            users,
+            user_sessions,
             subscriptions: self.subscriptions.load(Ordering::Relaxed),
             topics,
             queues,
@@ -184,6 +191,23 @@ impl Broker {
     /// Counts a session out.
     pub fn leave(&self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a client's session in, numbers it, and lets others find it by its user and by its token (see
+    /// [`Broker::token`]), until [`Broker::part`].
+    pub fn greet(&self, user: Option<Arc<str>>, token: Arc<str>) -> Arc<Presence> {
+        self.users.enter(user, token, self.enter())
+    }
+
+    /// A client's session has ended.
+    pub fn part(&self, presence: &Presence) {
+        self.users.leave(presence);
+        self.leave();
+    }
+
+    /// Who is connected.
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// Counts open transactions.

@@ -78,6 +78,10 @@ pub struct Counters {
 pub struct Sizes {
     /// Sessions that are connected.
     pub sessions: usize,
+    /// Users who have a session.
+    pub users: usize,
+    /// Their sessions.
+    pub user_sessions: usize,
     /// Live subscriptions.
     pub subscriptions: usize,
     /// Topics with subscriptions, and topics remembered for wildcard ones.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::receipts::Receipts;
-use super::{fault, Connected, Fault, Link, Session, State};
+use super::{fault, Connected, Fault, Link, Principal, Session, State};
 use crate::broker::{Broker, Now};
 use crate::stomp::headers::unescape;
 use crate::stomp::heartbeat::{HeartBeat, Liveness, Tolerance};
@@ -55,11 +55,14 @@ impl Session {
         }
         self.outbound.control(encode::connected(&headers));
         self.agreed = Some((version, self.settings.connected, self.settings.strict));
+        let principal = Principal::named(login.as_deref().unwrap_or_default());
+        let presence = broker.greet(principal.name.clone(), broker.token(self.id).into());
         self.state = State::Connected(Box::new(Connected {
             version,
             client_id,
-            number: broker.enter(),
-            token: broker.token(self.id).into(),
+            principal,
+            number: presence.number,
+            presence,
             liveness: Liveness::agree(client, server, self.tolerance(), now.mono),
             broker,
             settings: Arc::clone(&self.settings),

@@ -203,7 +203,7 @@ impl Connected {
             self.broker.remove_owned(&name, self.number);
         }
         self.broker.count_unfinished(self.unfinished, 0);
-        self.broker.leave();
+        self.broker.part(&self.presence);
     }
 }
 

@@ -15,6 +15,7 @@ mod connect;
 mod connected;
 mod durable;
 pub mod fault;
+mod principal;
 mod receipts;
 mod send;
 pub mod settings;
@@ -27,11 +28,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::broker::outbound::Mark;
-use crate::broker::{Broker, Destination, FrameSink, Now, Outbound, Subscription};
+use crate::broker::{Broker, Destination, FrameSink, Now, Outbound, Presence, Subscription};
 use crate::stomp::heartbeat::Liveness;
 use crate::stomp::{DecodeError, Frame, Limits, Version};
 
 pub use fault::Fault;
+pub use principal::Principal;
 pub use settings::Settings;
 
 use blocked::Blocked;
@@ -113,12 +115,13 @@ struct Connected {
     link: Link,
     outbound: Arc<Outbound>,
     version: Version,
+    principal: Principal,
+    /// What others may know of the session, and find it by.
+    presence: Arc<Presence>,
     /// Number of the session in the broker.
     number: u64,
     /// What the client calls itself: whose durable subscriptions are meant.
     client_id: Option<Box<str>>,
-    /// Its part in temporary names.
-    token: Box<str>,
     liveness: Liveness,
     /// By serial. Those that were unsubscribed stay while they hold unacknowledged messages.
     subscriptions: BTreeMap<u32, Held>,
@@ -175,6 +178,14 @@ impl Session {
     /// What waits to be written to this client, and the waker of its task.
     pub fn outbound(&self) -> &Arc<Outbound> {
         &self.outbound
+    }
+
+    /// Who the client is, once its CONNECT has been accepted.
+    pub fn principal(&self) -> Option<&Principal> {
+        match &self.state {
+            State::Connected(connected) | State::Closing(Some(connected)) => Some(&connected.principal),
+            State::Connecting | State::Closing(None) => None,
+        }
     }
 
     /// How the decoder must read from here on: asked after each frame; `Some` once, when CONNECT was accepted.

@@ -304,7 +304,7 @@ impl Connected {
         Names {
             prefixes: &self.broker.settings().prefixes,
             limit: self.broker.settings().destination_bytes,
-            token: &self.token,
+            token: &self.presence.token,
         }
     }
 
@@ -315,7 +315,7 @@ impl Connected {
             .or(address.strip_prefix("/reply-topic/"));
         local
             .and_then(|local| local.split_once('/'))
-            .is_some_and(|(token, _)| *token == *self.token)
+            .is_some_and(|(token, _)| *token == *self.presence.token)
     }
 }
 

@@ -9,6 +9,7 @@ mod durable;
 mod promises;
 mod stored;
 mod topics;
+mod users;
 
 use std::sync::Arc;
 

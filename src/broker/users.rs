@@ -1,0 +1,179 @@
+//! Who is connected: the sessions of each user, and what they have subscribed under `/user`.
+//!
+//! As large as the number of connections and their subscriptions, which have limits of their own. A session stands here
+//! from its CONNECTED to its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The users of a broker and their sessions.
+#[derive(Debug, Default)]
+pub struct Users {
+    /// Locked alone.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the user's name, then by the session's number: in the order in which they came.
+    named: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Presence>>>,
+    /// All sessions by token, those of nobody too.
+    sessions: BTreeMap<Arc<str>, Arc<Presence>>,
+    /// Sessions in `named`.
+    of_users: usize,
+}
+
+/// One session, as others may know it.
+#[derive(Debug)]
+pub struct Presence {
+    /// Whose it is; `None` for a session of nobody's.
+    pub user: Option<Arc<str>>,
+    /// What tells it from all others, and what nobody can guess. Not the `session` of CONNECTED.
+    pub token: Arc<str>,
+    /// Its number in the broker.
+    pub number: u64,
+    /// By serial. Locked alone.
+    private: Mutex<BTreeMap<u32, Private>>,
+}
+
+/// A subscription under `/user`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Private {
+    /// The id that the client gave it.
+    pub id: Arc<str>,
+    /// As the client named it: `/user/queue/x`.
+    pub destination: Arc<str>,
+}
+
+impl Presence {
+    /// Notes a subscription of the session under `/user`.
+    pub fn add(&self, serial: u32, private: Private) {
+        self.lock().insert(serial, private);
+    }
+
+    /// Forgets a subscription that has ended.
+    pub fn remove(&self, serial: u32) {
+        self.lock().remove(&serial);
+    }
+
+    /// What it has subscribed under `/user`, in the order in which it did.
+    pub fn subscriptions(&self) -> Vec<Private> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Private>> {
+        self.private.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Users {
+    /// Enters a session, until [`Users::leave`].
+    pub(super) fn enter(&self, user: Option<Arc<str>>, token: Arc<str>, number: u64) -> Arc<Presence> {
+        let presence = Arc::new(Presence {
+            user,
+            token,
+            number,
+            private: Mutex::default(),
+        });
+        let mut state = self.lock();
+        if let Some(user) = &presence.user {
+            let sessions = state.named.entry(Arc::clone(user)).or_default();
+            sessions.insert(number, Arc::clone(&presence));
+            state.of_users += 1;
+        }
+        state
+            .sessions
+            .insert(Arc::clone(&presence.token), Arc::clone(&presence));
+        presence
+    }
+
+    /// The session has ended.
+    pub(super) fn leave(&self, presence: &Presence) {
+        let mut state = self.lock();
+        state.sessions.remove(&presence.token);
+        let Some(user) = &presence.user else { return };
+        let Some(sessions) = state.named.get_mut(user) else {
+            return;
+        };
+        let left = sessions.remove(&presence.number).is_some();
+        if sessions.is_empty() {
+            state.named.remove(user);
+        }
+        state.of_users -= usize::from(left);
+    }
+
+    /// The sessions of a user, in the order in which they came.
+    pub fn sessions(&self, user: &str) -> Vec<Arc<Presence>> {
+        let state = self.lock();
+        let sessions = state.named.get(user).into_iter().flatten();
+        sessions.map(|(_, presence)| Arc::clone(presence)).collect()
+    }
+
+    /// The session with that token.
+    pub fn session(&self, token: &str) -> Option<Arc<Presence>> {
+        self.lock().sessions.get(token).map(Arc::clone)
+    }
+
+    /// Every user who has a session, with these, by name.
+    pub fn all(&self) -> Vec<(Arc<str>, Vec<Arc<Presence>>)> {
+        let state = self.lock();
+        let sessions = |of: &BTreeMap<u64, Arc<Presence>>| of.values().map(Arc::clone).collect();
+        let user = |(name, of): (&Arc<str>, _)| (Arc::clone(name), sessions(of));
+        state.named.iter().map(user).collect()
+    }
+
+    /// Users who have a session, and their sessions.
+    pub fn count(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.named.len(), state.of_users)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(users: &Users, name: &str) -> Vec<u64> {
+        users.sessions(name).iter().map(|presence| presence.number).collect()
+    }
+
+    #[test]
+    fn a_user_has_all_sessions_that_have_not_ended() {
+        let users = Users::default();
+        let second = users.enter(Some("joe".into()), "t2".into(), 2);
+        let first = users.enter(Some("joe".into()), "t1".into(), 1);
+        let nobody = users.enter(None, "t3".into(), 3);
+        assert_eq!(numbers(&users, "joe"), [1, 2]);
+        assert_eq!(numbers(&users, "ann"), [0; 0]);
+        assert_eq!(users.count(), (1, 2));
+        assert_eq!(users.session("t3").map(|presence| presence.number), Some(3));
+
+        users.leave(&first);
+        users.leave(&first);
+        assert_eq!((numbers(&users, "joe"), users.count()), (vec![2], (1, 1)));
+        users.leave(&second);
+        users.leave(&nobody);
+        assert_eq!(users.count(), (0, 0));
+        assert!(users.all().is_empty() && users.session("t2").is_none() && users.session("t3").is_none());
+    }
+
+    #[test]
+    fn what_a_session_has_subscribed_is_there_until_it_ends() {
+        let users = Users::default();
+        let presence = users.enter(Some("joe".into()), "t1".into(), 1);
+        let private = |id: &str| Private {
+            id: id.into(),
+            destination: "/user/queue/x".into(),
+        };
+        presence.add(7, private("b"));
+        presence.add(3, private("a"));
+        let known = users.session("t1").map(|presence| presence.subscriptions());
+        assert_eq!(known, Some(vec![private("a"), private("b")]));
+        presence.remove(3);
+        assert_eq!(presence.subscriptions(), [private("b")]);
+    }
+}
