@@ -49,24 +49,38 @@ export async function startBroker() {
 }
 
 // Our binary with WebSocket on this port. Returns the page's URL, the socket's, and a stop.
-export async function startOurs(port) {
-  const args = ['--ephemeral', '--websocket', `127.0.0.1:${port}`, '--tcp', `127.0.0.1:${await freePort()}`];
-  const child = spawn(process.env.HOOFBEAT_BIN, args, { stdio: ['ignore', 'inherit', 'inherit'] });
-  const stop = stopper(child);
+export async function startOurs(port, tcp) {
+  const args = ['--ephemeral', '--websocket', `127.0.0.1:${port}`, '--tcp', `127.0.0.1:${tcp ?? await freePort()}`];
   const page = `http://127.0.0.1:${port}/`;
+  const stop = await serving(page, process.env.HOOFBEAT_BIN, args);
+  return { page, socket: socketOf(page), stop };
+}
+
+// A Spring Boot application on this port, with properties of its own. Returns its URL and a stop.
+export async function startJar(jar, port, properties) {
+  const options = Object.entries({ 'server.port': port, ...properties }).map(([name, value]) => `--${name}=${value}`);
+  const url = `http://127.0.0.1:${port}/`;
+  const stop = await serving(url, 'java', ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-jar', jar, ...options], 60_000);
+  return { url, stop };
+}
+
+// Starts a program and waits until it answers at this URL.
+async function serving(url, program, args, patience) {
+  const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+  const stop = stopper(child);
   const failed = new Promise((_, reject) => {
     child.once('error', reject);
-    child.once('exit', code => reject(new Error(`${process.env.HOOFBEAT_BIN} ${args.join(' ')} ended with ${code}`)));
+    child.once('exit', code => reject(new Error(`${program} ${args.join(' ')} ended with ${code}`)));
   });
   failed.catch(() => {});
-  await Promise.race([failed, answering(page)]);
-  return { page, socket: socketOf(page), stop };
+  await Promise.race([failed, answering(url, patience)]);
+  return stop;
 }
 
 const socketOf = page => Object.assign(new URL('ws', page), { protocol: page.startsWith('https') ? 'wss:' : 'ws:' }).href;
 
-async function answering(url) {
-  const until = Date.now() + 15_000;
+async function answering(url, patience = 15_000) {
+  const until = Date.now() + patience;
   for (;;) {
     try {
       return await fetch(url);
