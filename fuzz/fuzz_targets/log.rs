@@ -88,7 +88,10 @@ fn write(disk: &Simulated, operations: &[u8]) -> (Stored, Stored) {
                 }
             }
             12 => store.write(Record::Mark { queue, below: seq }, None),
-            13 => store.write(Record::Attempts { queue, seq: seq / 2, attempts: 3 }, None),
+            13 => {
+                let due = (operation & 1 == 0).then_some(seq);
+                store.write(Record::Attempts { queue, seq: seq / 2, attempts: 3, due }, None);
+            }
             _ => while store.step() {},
         }
         if number % 8 == 7 {

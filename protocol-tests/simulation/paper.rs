@@ -12,7 +12,7 @@ use crate::random::Random;
 enum Line {
     Declare(u64, String, Vec<u8>),
     Append(u64, u64, u32, Stub, Vec<u8>),
-    Attempts(u64, u64, u32),
+    Attempts(u64, u64, u32, Option<u64>),
     Settle(u64, u64),
     Mark(u64, u64),
     Remove(u64),
@@ -123,7 +123,12 @@ impl Journal for Paper {
                 message.store(&mut octets);
                 Line::Append(queue, seq, attempts, message.stub(), octets)
             }
-            Record::Attempts { queue, seq, attempts } => Line::Attempts(queue, seq, attempts),
+            Record::Attempts {
+                queue,
+                seq,
+                attempts,
+                due,
+            } => Line::Attempts(queue, seq, attempts, due),
             Record::Settle { queue, seq } => Line::Settle(queue, seq),
             Record::Mark { queue, below } => Line::Mark(queue, below),
             Record::Remove { queue } => Line::Remove(queue),
@@ -190,10 +195,11 @@ fn replay(lines: &[(Line, Option<u64>)]) -> Vec<Recovered> {
                     entries.insert(*seq, (*attempts, *stub));
                 }
             }
-            Line::Attempts(queue, seq, attempts) => {
+            Line::Attempts(queue, seq, attempts, due) => {
                 let entry = queues.get_mut(queue).and_then(|(_, entries)| entries.get_mut(seq));
                 if let Some(entry) = entry {
                     entry.0 = *attempts;
+                    entry.1.due = due.or(entry.1.due);
                 }
             }
             Line::Settle(queue, seq) => {

@@ -42,6 +42,9 @@ pub enum Record<'a> {
         seq: u64,
         /// Deliveries that were written and not settled.
         attempts: u32,
+        /// Not to be delivered again before, in milliseconds since 1970; `None` leaves an earlier date as it was: it is
+        /// past.
+        due: Option<u64>,
     },
     /// A message left a queue for good.
     Settle {

@@ -114,7 +114,7 @@ mod tests {
         let mut raw = Raw::default();
         append(&mut raw, 1, 10);
         raw.settle(1, 3);
-        raw.attempts(1, 10, 1);
+        raw.attempts(1, 10, 1, None);
         append(&mut raw, 1, 11);
         raw.settle(1, 11);
         raw.mark(1, 50);

@@ -57,9 +57,14 @@ impl Inbox {
                 }
                 self.raw_of(batch).append_message(queue, seq, attempts, message);
             }
-            Record::Attempts { queue, seq, attempts } => {
+            Record::Attempts {
+                queue,
+                seq,
+                attempts,
+                due,
+            } => {
                 let batch = self.batch_for(queue, seq, batch);
-                self.raw_of(batch).attempts(queue, seq, attempts);
+                self.raw_of(batch).attempts(queue, seq, attempts, due);
             }
             Record::Settle { queue, seq } => {
                 let batch = self.batch_for(queue, seq, batch);

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use super::record::Entry;
 use super::shelf::Shelf;
+use crate::broker::journal::Stub;
 
 /// Where a record is. Small: there is one for every message on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,26 @@ pub(super) struct Kept {
     /// segment.
     home: Option<Slot>,
     pub(super) entries: Shelf<Slot>,
+    /// Messages that were given back with a date, which is not in their records: before it they are not delivered again.
+    dues: BTreeMap<u64, u64>,
+}
+
+impl Kept {
+    fn tried(&mut self, seq: u64, attempts: u32, due: Option<u64>) {
+        let Some(slot) = self.entries.get_mut(seq) else { return };
+        slot.attempts = attempts;
+        if let Some(due) = due {
+            self.dues.insert(seq, due);
+        }
+    }
+
+    /// What is known of a message now, of which its record says `written`.
+    pub(super) fn stub(&self, seq: u64, written: Stub) -> Stub {
+        Stub {
+            due: self.dues.get(&seq).copied().or(written.due),
+            ..written
+        }
+    }
 }
 
 /// What a record did to the messages of a queue; who keeps more of them than their places follows it.
@@ -109,14 +130,20 @@ impl Index {
                 let kept = self.queues.entry(queue).or_default();
                 kept.next_seq = kept.next_seq.max(seq.saturating_add(1));
                 let before = kept.entries.insert(seq, slot);
+                // As it is written again it says so itself.
+                kept.dues.remove(&seq);
                 self.count(slot);
                 self.discount(before);
                 Change::In(queue, seq)
             }
-            Entry::Attempts { queue, seq, attempts } => {
-                let kept = self.queues.get_mut(&queue);
-                if let Some(slot) = kept.and_then(|kept| kept.entries.get_mut(seq)) {
-                    slot.attempts = attempts;
+            Entry::Attempts {
+                queue,
+                seq,
+                attempts,
+                due,
+            } => {
+                if let Some(kept) = self.queues.get_mut(&queue) {
+                    kept.tried(seq, attempts, due);
                 }
                 Change::None
             }
@@ -126,6 +153,7 @@ impl Index {
                 };
                 kept.next_seq = kept.next_seq.max(seq.saturating_add(1));
                 let before = kept.entries.remove(seq);
+                kept.dues.remove(&seq);
                 self.discount(before);
                 Change::Out(queue, seq)
             }
@@ -187,6 +215,7 @@ impl Index {
                 .map(|(seq, _)| seq)
                 .collect();
             for seq in gone {
+                kept.dues.remove(&seq);
                 freed.push(kept.entries.remove(seq));
                 lost.push((*queue, seq));
             }

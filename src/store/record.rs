@@ -219,10 +219,12 @@ impl Raw {
         });
     }
 
-    pub(super) fn attempts(&mut self, queue: u64, seq: u64, attempts: u32) {
+    /// Only one with a date has a field for it.
+    pub(super) fn attempts(&mut self, queue: u64, seq: u64, attempts: u32, due: Option<u64>) {
         self.record(Kind::Attempts, |out| {
             numbers(out, &[queue, seq]);
             out.extend_from_slice(&attempts.to_le_bytes());
+            numbers(out, due.as_slice());
         });
     }
 
@@ -333,6 +335,7 @@ pub(super) enum Entry<'a> {
         queue: u64,
         seq: u64,
         attempts: u32,
+        due: Option<u64>,
     },
     Settle {
         queue: u64,
@@ -379,6 +382,7 @@ impl<'a> Entry<'a> {
                 queue,
                 seq: rest.u64()?,
                 attempts: rest.u32()?,
+                due: if rest.0.is_empty() { None } else { Some(rest.u64()?) },
             },
             Kind::Settle => Entry::Settle {
                 queue,

@@ -138,13 +138,14 @@ impl Queue {
         self.commons.journal.write(record, batch);
     }
 
-    /// A delivery failed.
-    pub(super) fn note_attempts(&self, state: &mut State, entry: &Entry, batch: Option<u64>) {
+    /// A delivery failed; the next one is not to be before `due`.
+    pub(super) fn note_attempts(&self, state: &mut State, entry: &Entry, due: Option<u64>, batch: Option<u64>) {
         if self.keeps(&entry.message) {
             let attempts = Record::Attempts {
                 queue: self.number,
                 seq: entry.seq,
                 attempts: entry.attempts,
+                due,
             };
             self.write(state, attempts, batch);
         }
@@ -320,6 +321,7 @@ impl Queue {
                     queue: self.number,
                     seq: *seq,
                     attempts,
+                    due: None,
                 };
                 self.write(&mut state, record, None);
             }

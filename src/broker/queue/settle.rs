@@ -207,7 +207,7 @@ impl Queue {
             return;
         }
         counters.redelivered.one();
-        self.note_attempts(state, &entry, batch);
+        self.note_attempts(state, &entry, due, batch);
         match due {
             Some(due) => self.put_aside(state, due, entry),
             None => state.ready.put_back(entry),

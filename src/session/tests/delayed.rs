@@ -161,3 +161,33 @@ fn a_nack_with_a_delay_is_tried_later_and_counts() {
     }
     assert_eq!(world.broker.sizes().message_octets, 0);
 }
+
+#[test]
+fn the_delay_of_a_nack_outlives_a_crash() {
+    let (mut world, disk) = on_disk(Settings::default());
+    let mut client = world.client();
+    send(&mut client, &world, "persistent:true\n", "x");
+    client.send(
+        &world,
+        "SUBSCRIBE\nid:0\ndestination:/queue/q\nack:client-individual\n\n",
+    );
+    let mut frames = client.take(&world);
+    while disk.tell_once(&world.broker, world.now) {
+        frames.extend(client.take(&world));
+    }
+    let ack = header(&frames[0], "ack").expect("an ack").to_owned();
+    client.send(&world, &format!("NACK\nid:{ack}\ndelay:60000\n\n"));
+    disk.tell(&world.broker, world.now);
+    world.restart(&disk);
+    let mut client = world.client();
+    client.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    world.pass(59_999);
+    assert!(bodies(&mut client, &world, &disk).is_empty());
+    world.pass(1);
+    let mut frames = client.take(&world);
+    while disk.tell_once(&world.broker, world.now) {
+        frames.extend(client.take(&world));
+    }
+    assert_eq!(header(&frames[0], "delivery-count"), Some("2"), "{frames:?}");
+    assert_eq!(header(&frames[0], "redelivered"), Some("true"));
+}

@@ -38,14 +38,14 @@ struct Kept {
 #[derive(Debug)]
 enum Owned {
     Append(u64, u64, u32, Stub, Vec<u8>),
-    Attempts(u64, u64, u32),
+    Attempts(u64, u64, u32, Option<u64>),
     Settle(u64, u64),
 }
 
 impl Owned {
     fn place(&self) -> (u64, u64) {
         match self {
-            Owned::Append(queue, seq, ..) | Owned::Attempts(queue, seq, _) | Owned::Settle(queue, seq) => {
+            Owned::Append(queue, seq, ..) | Owned::Attempts(queue, seq, ..) | Owned::Settle(queue, seq) => {
                 (*queue, *seq)
             }
         }
@@ -162,9 +162,11 @@ impl State {
                 let before = kept.entries.insert(seq, (attempts, stub, octets));
                 assert!(before.is_none(), "appended once");
             }
-            Owned::Attempts(queue, seq, attempts) => {
+            Owned::Attempts(queue, seq, attempts, due) => {
                 let kept = self.queues.get_mut(&queue).expect("declared first");
-                kept.entries.get_mut(&seq).expect("appended first").0 = attempts;
+                let entry = kept.entries.get_mut(&seq).expect("appended first");
+                entry.0 = attempts;
+                entry.1.due = due.or(entry.1.due);
             }
             Owned::Settle(queue, seq) => {
                 let kept = self.queues.get_mut(&queue).expect("declared first");
@@ -198,7 +200,9 @@ impl Journal for Disk {
         let mut line = match record {
             Record::Declare { queue, name, .. } => format!("declare {queue} {name}"),
             Record::Append { queue, seq, .. } => format!("append {queue} {seq}"),
-            Record::Attempts { queue, seq, attempts } => format!("attempts {queue} {seq} {attempts}"),
+            Record::Attempts {
+                queue, seq, attempts, ..
+            } => format!("attempts {queue} {seq} {attempts}"),
             Record::Settle { queue, seq } => format!("settle {queue} {seq}"),
             Record::Mark { queue, below } => format!("mark {queue} {below}"),
             Record::Remove { queue } => format!("remove {queue}"),
@@ -229,7 +233,12 @@ impl Journal for Disk {
                 state.octets.insert((queue, seq), octets.clone());
                 state.take(Owned::Append(queue, seq, attempts, message.stub(), octets), batch);
             }
-            Record::Attempts { queue, seq, attempts } => state.take(Owned::Attempts(queue, seq, attempts), batch),
+            Record::Attempts {
+                queue,
+                seq,
+                attempts,
+                due,
+            } => state.take(Owned::Attempts(queue, seq, attempts, due), batch),
             Record::Settle { queue, seq } => state.take(Owned::Settle(queue, seq), batch),
             Record::Mark { queue, below } => {
                 state.queues.get_mut(&queue).expect("declared first").below = below;

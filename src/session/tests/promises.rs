@@ -142,7 +142,9 @@ impl Journal for Promised {
     fn write(&self, record: Record<'_>, batch: Option<u64>) {
         let line = match record {
             Record::Declare { queue, name, .. } => format!("declare {queue} {name}"),
-            Record::Attempts { queue, seq, attempts } => format!("attempts {queue} {seq} {attempts}"),
+            Record::Attempts {
+                queue, seq, attempts, ..
+            } => format!("attempts {queue} {seq} {attempts}"),
             Record::Mark { queue, below } => format!("mark {queue} {below}"),
             Record::Append { queue, seq, .. } => format!("append {queue} {seq}"),
             Record::Settle { queue, seq } => format!("settle {queue} {seq}"),

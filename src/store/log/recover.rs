@@ -395,7 +395,7 @@ impl Look {
                 below: kept.below,
                 next_seq: kept.next_seq,
                 entries: entries
-                    .map(|((seq, slot), (_, stub))| (seq, slot.attempts, *stub))
+                    .map(|((seq, slot), (_, stub))| (seq, slot.attempts, kept.stub(seq, *stub)))
                     .collect(),
             }
         });

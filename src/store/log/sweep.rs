@@ -136,6 +136,7 @@ impl Log {
                 ..
             } => {
                 let attempts = self.index.slot(queue, seq).map_or(0, |slot| slot.attempts);
+                let stub = self.index.queues.get(&queue).map_or(stub, |kept| kept.stub(seq, stub));
                 moved.append_stored(queue, seq, attempts, &stub, |out| out.extend_from_slice(octets));
             }
             _ => {}

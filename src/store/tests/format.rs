@@ -112,7 +112,7 @@ fn any_raw() -> impl Strategy<Value = Raw> {
                     };
                     raw.append_stored(queue, number, small, &stub, |out| out.extend_from_slice(&octets));
                 }
-                2 => raw.attempts(queue, number, small),
+                2 => raw.attempts(queue, number, small, Some(number).filter(|_| small % 2 == 0)),
                 3 => raw.settle(queue, number),
                 4 => raw.mark(queue, number),
                 _ => raw.remove(queue),

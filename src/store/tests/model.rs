@@ -14,6 +14,7 @@ type Id = (u64, u64);
 struct Known {
     body: Vec<u8>,
     attempts: u32,
+    due: Option<u64>,
 }
 
 /// What may have happened since the last promise was kept.
@@ -21,7 +22,7 @@ struct Known {
 enum Maybe {
     Declared(u64),
     In(Id, Known),
-    Tried(Id, u32),
+    Tried(Id, u32, Option<u64>),
     Out(Id),
     Removed(u64),
     Marked(u64, u64),
@@ -115,9 +116,16 @@ impl World {
             15 if !ids.is_empty() => {
                 let id = ids[self.below(ids.len())];
                 let attempts = self.below(9) as u32;
+                let due = (self.below(3) == 0).then(|| self.below(1 << 20) as u64);
                 let (queue, seq) = id;
-                self.store().write(Record::Attempts { queue, seq, attempts }, None);
-                self.note(Maybe::Tried(id, attempts), None);
+                let record = Record::Attempts {
+                    queue,
+                    seq,
+                    attempts,
+                    due,
+                };
+                self.store().write(record, None);
+                self.note(Maybe::Tried(id, attempts, due), None);
             }
             16 => self.seal(),
             17 | 18 => self.commit(),
@@ -159,7 +167,12 @@ impl World {
         let body = vec![(seq % 251) as u8; length];
         let batch = self.batch();
         append(&self.store(), queue, seq, &body, batch);
-        self.note(Maybe::In((queue, seq), Known { body, attempts: 0 }), batch);
+        let known = Known {
+            body,
+            attempts: 0,
+            due: None,
+        };
+        self.note(Maybe::In((queue, seq), known), batch);
     }
 
     fn settle(&mut self, id: Id) {
@@ -250,7 +263,7 @@ impl World {
                 queue
                     .entries
                     .iter()
-                    .map(|(seq, tries, _)| ((queue.queue, *seq), *tries)),
+                    .map(|(seq, tries, stub)| ((queue.queue, *seq), (*tries, stub.due))),
             );
         }
         opened.store.step();
@@ -262,8 +275,8 @@ impl World {
             };
             let body = bodies.get(&(queue, seq)).expect("a message that was sent").clone();
             assert_eq!(octets, Some(stored(&message(&body))), "message {seq} of queue {queue}");
-            let attempts = attempts.remove(&(queue, seq)).unwrap();
-            self.messages.insert((queue, seq), Known { body, attempts });
+            let (attempts, due) = attempts.remove(&(queue, seq)).unwrap();
+            self.messages.insert((queue, seq), Known { body, attempts, due });
         }
         assert!(attempts.is_empty(), "not all were read: {attempts:?}");
         self.maybe.clear();
@@ -305,9 +318,14 @@ impl World {
             if touched.contains(id) || removed.contains(&id.0) {
                 continue;
             }
+            let written = stub(&known.body);
+            let stub = Stub {
+                due: known.due.or(written.due),
+                ..written
+            };
             assert_eq!(
                 there.get(id),
-                Some(&(known.attempts, stub(&known.body))),
+                Some(&(known.attempts, stub)),
                 "{id:?} is lost or changed"
             );
         }
@@ -368,9 +386,9 @@ fn apply(maybe: &Maybe, queues: &mut BTreeMap<u64, u64>, messages: &mut BTreeMap
         Maybe::In(id, known) => {
             messages.insert(*id, known.clone());
         }
-        Maybe::Tried(id, attempts) => {
+        Maybe::Tried(id, attempts, due) => {
             if let Some(known) = messages.get_mut(id) {
-                known.attempts = *attempts;
+                (known.attempts, known.due) = (*attempts, due.or(known.due));
             }
         }
         Maybe::Out(id) => {
@@ -398,7 +416,7 @@ fn flat(all: &[Maybe]) -> Box<dyn Iterator<Item = &Maybe> + '_> {
 
 fn id_of(maybe: &Maybe) -> Option<Id> {
     match maybe {
-        Maybe::In(id, _) | Maybe::Tried(id, _) | Maybe::Out(id) => Some(*id),
+        Maybe::In(id, _) | Maybe::Tried(id, ..) | Maybe::Out(id) => Some(*id),
         _ => None,
     }
 }
@@ -412,7 +430,7 @@ fn out_of(maybe: &Maybe) -> Option<Id> {
 
 fn queue_of(maybe: &Maybe) -> u64 {
     match maybe {
-        Maybe::In((queue, _), _) | Maybe::Tried((queue, _), _) | Maybe::Out((queue, _)) => *queue,
+        Maybe::In((queue, _), _) | Maybe::Tried((queue, _), ..) | Maybe::Out((queue, _)) => *queue,
         Maybe::Declared(queue) | Maybe::Removed(queue) | Maybe::Marked(queue, _) => *queue,
         Maybe::Together(_) => 0,
     }

@@ -110,6 +110,7 @@ fn room_is_made_while_messages_come_and_the_oldest_stays() {
             queue: 1,
             seq: 1,
             attempts: 3,
+            due: None,
         },
         None,
     );
