@@ -88,6 +88,33 @@ fn every_case_has_its_row_in_the_conformance_table_and_every_row_its_case() {
     none(&missing.chain(stale).collect::<Vec<_>>());
 }
 
+/// docs/moving-from-rabbitmq.md: the last column names rows, with an `s` before those with settings of their own.
+#[test]
+fn what_a_document_says_was_tried_is_a_case() {
+    let rows_of = |folder: &str, mark: &str| -> Vec<String> {
+        let names = fs::read_dir(root().join(folder)).unwrap();
+        let rows = names.filter_map(|entry| row_of(entry.unwrap().file_name().to_str()?.strip_suffix(".stomp")?));
+        rows.map(|row| format!("{mark}{row}")).collect()
+    };
+    let mut cases = rows_of("protocol-tests/cases", "");
+    cases.extend(rows_of("protocol-tests/tests/settings", "s"));
+    let document = read("docs/moving-from-rabbitmq.md");
+    let cells = document
+        .lines()
+        .filter_map(|line| line.strip_prefix('|')?.strip_suffix('|')?.rsplit('|').next());
+    let named = cells.flat_map(|cell| cell.split(',').map(str::trim));
+    let named: Vec<&str> = named
+        .filter(|row| row.contains(|sign: char| sign.is_ascii_digit()))
+        .collect();
+    assert!(named.len() > 60, "{named:?}");
+    let unknown = named.iter().filter(|row| !cases.iter().any(|case| case == *row));
+    none(
+        &unknown
+            .map(|row| format!("docs/moving-from-rabbitmq.md: no case {row}"))
+            .collect::<Vec<_>>(),
+    );
+}
+
 #[test]
 fn the_readme_quotes_the_conformance_table() {
     let conformance = read("docs/conformance.md");
