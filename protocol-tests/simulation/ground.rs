@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hoofbeat::broker::journal::{Journal, Recovered};
 use hoofbeat::store::disk::Disk;
 use hoofbeat::store::simulated::{Crash, Faults, Simulated};
-use hoofbeat::store::{Damage, Flaw, Settings, Store};
+use hoofbeat::store::{Settings, Store};
 
 use crate::paper::Paper;
 use crate::random::Random;
@@ -154,9 +154,7 @@ impl Ground {
 fn start(disk: Simulated, settings: Settings) -> Start {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let opened = Store::manual(&shared, settings).map_err(|error| format!("no start: {error}"))?;
-    // A commit that was torn right at the end of its file cannot be told from a file that was cut there.
-    let is_loss = |damage: &&Damage| damage.is_loss() && damage.flaw != Flaw::Cut;
-    if let Some(damage) = opened.damage.iter().find(is_loss) {
+    if let Some(damage) = opened.damage.iter().find(|damage| damage.is_loss()) {
         return Err(format!("a crash damages nothing, and a start reports: {damage}"));
     }
     let ground = Ground::Log {

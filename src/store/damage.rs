@@ -32,6 +32,8 @@ pub enum Flaw {
     Gone,
     /// The segment's header cannot be read; its records can.
     Header,
+    /// One of the two copies in the `head` file cannot be read: the process ended while it was written, or it is damaged.
+    Copy,
     /// The `head` file cannot be read: segments that are not there may have been removed, or lost.
     Head,
     /// Records of a group that is not complete, which count for nothing.
@@ -43,7 +45,7 @@ pub enum Flaw {
 impl Damage {
     /// Whether something that had been promised may be lost.
     pub fn is_loss(&self) -> bool {
-        self.flaw != Flaw::Torn
+        !matches!(self.flaw, Flaw::Torn | Flaw::Copy)
     }
 }
 
@@ -56,6 +58,12 @@ impl fmt::Display for Damage {
         } = self;
         match self.flaw {
             Flaw::Head => return write!(f, "the file head cannot be read"),
+            Flaw::Copy => {
+                return write!(
+                    f,
+                    "one of the two copies in the file head cannot be read; the other one can"
+                )
+            }
             Flaw::Nameless(count) => {
                 let queue = self.about.map_or(0, |(queue, _)| queue);
                 return write!(
@@ -77,7 +85,7 @@ impl fmt::Display for Damage {
                 f,
                 "octets {from} to {to} belong to a transaction of which another part is damaged"
             )?,
-            Flaw::Head | Flaw::Nameless(_) => {}
+            Flaw::Head | Flaw::Copy | Flaw::Nameless(_) => {}
         }
         match self.about {
             Some((queue, Some(seq))) => {

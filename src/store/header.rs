@@ -40,6 +40,8 @@ pub(super) struct Tail {
     pub(super) chain: u32,
     /// What is damaged behind it was never promised: the process ended in a commit.
     pub(super) torn_from: u64,
+    /// Its file was found shorter than it had been made: what stood behind `end` is lost, however much that was.
+    pub(super) cut: bool,
 }
 
 /// The beginning of a segment.
@@ -81,6 +83,7 @@ impl Header {
 }
 
 fn write_tail(out: &mut [u8; HEADER], tail: &Tail) {
+    out[10] = u8::from(tail.cut);
     out[20..24].copy_from_slice(&tail.segment.to_le_bytes());
     out[24..32].copy_from_slice(&tail.end.to_le_bytes());
     out[32..36].copy_from_slice(&tail.chain.to_le_bytes());
@@ -93,6 +96,7 @@ fn read_tail(fixed: &[u8]) -> Option<Tail> {
         end: u64_at(fixed, 24)?,
         chain: u32_at(fixed, 32)?,
         torn_from: u64_at(fixed, 40)?,
+        cut: fixed[10] != 0,
     })
 }
 
@@ -129,8 +133,9 @@ pub(super) struct Extent {
     pub(super) closed: Option<Tail>,
 }
 
-/// Slots are in blocks of their own, so that a torn write spares one.
-const SLOTS: [u64; 2] = [0, 4096];
+/// The two copies, the one that is written first before the other. They are in blocks of their own, so that a torn write
+/// spares one.
+const COPIES: [u64; 2] = [0, 4096];
 
 impl Extent {
     fn write(&self) -> [u8; HEADER] {
@@ -161,7 +166,7 @@ impl Extent {
     }
 }
 
-/// The `head` file: two slots, written in turn.
+/// The `head` file: two copies of the same.
 #[derive(Debug)]
 pub(super) struct HeadFile {
     file: Arc<dyn DiskFile>,
@@ -172,18 +177,19 @@ pub(super) struct HeadFile {
 #[derive(Debug)]
 pub(super) enum Found {
     Missing,
-    /// No slot could be read.
+    /// No copy could be read.
     Damaged,
-    /// What it says. If only one slot could be read it may be what the file said before: a torn write leaves that, and
-    /// damage of the later slot does too.
-    Sound(Extent, Slots),
+    Sound(Extent, Copies),
 }
 
-/// How many of the slots could be read.
+/// Which copies could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slots {
-    One,
+pub(super) enum Copies {
     Both,
+    /// The one that is written first: it says the latest.
+    First,
+    /// The other one. It may be what the file said before: so it is if the process ended while the first was written.
+    Second,
 }
 
 impl HeadFile {
@@ -194,24 +200,23 @@ impl HeadFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Found::Missing)),
             Err(error) => return Err(error),
         };
-        let (mut best, mut sound): (Option<Extent>, _) = (None, 0);
-        for at in SLOTS {
-            let mut slot = [0; HEADER];
-            file.read_at(&mut slot, at)?;
-            match Extent::read(&slot) {
-                Ok(found) => {
-                    sound += 1;
-                    best = best.filter(|best| best.generation > found.generation).or(Some(found));
-                }
+        let mut copies = [None, None];
+        for (copy, at) in copies.iter_mut().zip(COPIES) {
+            let mut octets = [0; HEADER];
+            file.read_at(&mut octets, at)?;
+            match Extent::read(&octets) {
+                Ok(found) => *copy = Some(found),
                 Err(Unread::Damaged) => {}
                 Err(Unread::Newer(version)) => return Ok(Err(version)),
             }
         }
-        let slots = match sound {
-            2 => Slots::Both,
-            _ => Slots::One,
-        };
-        Ok(Ok(best.map_or(Found::Damaged, |best| Found::Sound(best, slots))))
+        Ok(Ok(match copies {
+            [Some(first), Some(second)] if second.generation > first.generation => Found::Sound(second, Copies::Both),
+            [Some(first), Some(_)] => Found::Sound(first, Copies::Both),
+            [Some(first), None] => Found::Sound(first, Copies::First),
+            [None, Some(second)] => Found::Sound(second, Copies::Second),
+            [None, None] => Found::Damaged,
+        }))
     }
 
     /// Opens it for writing, or makes it.
@@ -221,21 +226,19 @@ impl HeadFile {
             other => other?,
         };
         let mut head = HeadFile { file, extent };
-        // Both slots: a new file has none, and what was read may have been the only sound one.
-        for _ in SLOTS {
-            head.write(extent)?;
-        }
+        head.write(extent)?;
         disk.sync_folder()?;
         Ok(head)
     }
 
-    /// Says something else from now on. It holds what it said before if this fails.
+    /// Says something else from now on. If this fails, what it says is one or the other, and nobody knows which.
     pub(super) fn write(&mut self, extent: Extent) -> io::Result<()> {
         let generation = self.extent.generation + 1;
         let extent = Extent { generation, ..extent };
-        let slot = SLOTS.get((generation % 2) as usize).copied().unwrap_or_default();
-        self.file.write_at(&extent.write(), slot)?;
-        self.file.sync()?;
+        for at in COPIES {
+            self.file.write_at(&extent.write(), at)?;
+            self.file.sync()?;
+        }
         self.extent = extent;
         Ok(())
     }

@@ -190,17 +190,27 @@ impl Index {
     }
 
     /// Forgets queues of which there are messages and no declaration; where the messages are.
-    pub(super) fn forget_nameless(&mut self) -> Vec<(u64, Vec<Slot>)> {
+    pub(super) fn forget_nameless(&mut self) -> BTreeMap<u64, Vec<Slot>> {
         let nameless = |(queue, kept): (&u64, &Kept)| kept.home.is_none().then_some(*queue);
         let queues: Vec<u64> = self.queues.iter().filter_map(nameless).collect();
-        let mut forgotten = Vec::new();
+        let mut forgotten = BTreeMap::new();
         for queue in queues {
             let kept = self.queues.remove(&queue).unwrap_or_default();
             let slots: Vec<Slot> = kept.entries.iter().map(|(_, slot)| *slot).collect();
             slots.iter().for_each(|slot| self.discount(Some(*slot)));
-            forgotten.push((queue, slots));
+            forgotten.insert(queue, slots);
         }
         forgotten
+    }
+
+    /// Forgets a message if its record is at this place. Whether it was.
+    pub(super) fn forget_at(&mut self, queue: u64, seq: u64, segment: NonZeroU32, offset: u64) -> bool {
+        let here = |slot: &&Slot| slot.segment == segment && u64::from(slot.offset) == offset;
+        let there = self.slot(queue, seq).filter(here).is_some();
+        let kept = self.queues.get_mut(&queue).filter(|_| there);
+        let slot = kept.and_then(|kept| kept.entries.remove(seq));
+        self.discount(slot);
+        there
     }
 
     /// Forgets what is in `segment`: it cannot be read. Which messages those are.

@@ -29,6 +29,8 @@ pub struct Faults {
     pub capacity: Option<u64>,
     /// Every sync fails.
     pub sync_fails: bool,
+    /// After so many more syncs, every sync fails.
+    pub syncs: Option<u64>,
     /// Everything that changes something fails.
     pub read_only: bool,
     /// Every read fails.
@@ -274,6 +276,23 @@ impl State {
         }
     }
 
+    fn syncing(&mut self) -> io::Result<()> {
+        self.changing()?;
+        let spent = match &mut self.faults.syncs {
+            Some(left) => {
+                let spent = *left == 0;
+                *left = left.saturating_sub(1);
+                spent
+            }
+            None => false,
+        };
+        if spent || self.faults.sync_fails {
+            return Err(io::Error::other("sync failed"));
+        }
+        self.syncs += 1;
+        Ok(())
+    }
+
     /// Makes a file longer, if there is room.
     fn grow(&mut self, place: usize, length: usize) -> io::Result<()> {
         let used: usize = self
@@ -349,12 +368,8 @@ impl Disk for Simulated {
 
     fn sync_folder(&self) -> io::Result<()> {
         let mut state = self.lock();
-        state.changing()?;
-        if state.faults.sync_fails {
-            return Err(io::Error::other("sync failed"));
-        }
+        state.syncing()?;
         state.durable = state.files.clone();
-        state.syncs += 1;
         Ok(())
     }
 }
@@ -419,11 +434,7 @@ impl DiskFile for Open {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.lock();
-        state.changing()?;
-        if state.faults.sync_fails {
-            return Err(io::Error::other("sync failed"));
-        }
-        state.syncs += 1;
+        state.syncing()?;
         let contents = state.contents.get_mut(self.place).ok_or_else(stopped)?;
         contents.sync();
         Ok(())

@@ -6,9 +6,11 @@
 //! | here | what there is, and reading one message |
 //! | `recover` | from a folder to what it holds |
 //! | `reading` | one segment of that, record by record |
+//! | `open` | and to a log that is written to |
 //! | `write` | commits, and the segments they need |
 //! | `sweep` | removal from the head, and moving what still counts out of the way |
 
+mod open;
 mod reading;
 mod recover;
 mod sweep;
@@ -24,7 +26,8 @@ use super::index::Index;
 use super::record::{records, Entry, Head, Kind, Seal, HEAD};
 use super::Settings;
 
-pub(super) use recover::{look, Opened};
+pub(super) use open::Opened;
+pub(super) use recover::look;
 pub(super) use write::is_full;
 
 /// A segment that is there.
@@ -65,6 +68,8 @@ pub(super) struct Log {
     next_segment: u32,
     index: Index,
     sweep: Option<sweep::Sweep>,
+    /// Segments that were begun for commits that failed: to be removed when `head` certainly names none of them.
+    vain: Vec<u32>,
     /// The file that is given up when the disk is full is there.
     reserve: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::recover::Look;
+use super::recover::{Brought, Look};
 use crate::store::damage::Flaw;
 use crate::store::record::{Entry, MORE, WITHIN};
 use crate::store::scan::{Found, Hole, Scanner, Spot};
@@ -11,18 +11,15 @@ use crate::store::scan::{Found, Hole, Scanner, Spot};
 pub(super) struct Wrong {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// The commit it belongs to, if that is known.
-    pub(super) turn: Option<u8>,
     pub(super) flaw: Flaw,
     pub(super) about: Option<(u64, Option<u64>)>,
 }
 
 impl Wrong {
-    pub(super) fn new(from: u64, to: u64, turn: Option<u8>, flaw: Flaw) -> Wrong {
+    pub(super) fn new(from: u64, to: u64, flaw: Flaw) -> Wrong {
         Wrong {
             from,
             to,
-            turn,
             flaw,
             about: None,
         }
@@ -35,6 +32,8 @@ pub(super) struct Reading<'a> {
     pub(super) scanner: Scanner,
     pub(super) number: u32,
     pub(super) wrong: Vec<Wrong>,
+    /// The first of `wrong` with no later commit behind it.
+    pub(super) in_doubt: usize,
     /// Nothing says where it ends: the process may have ended in a commit to it.
     pub(super) open: bool,
     /// From here on it did, as an earlier start has found.
@@ -59,21 +58,35 @@ impl Reading<'_> {
                 Found::End => break,
             }
         }
+        let (first, turn) = (self.wrong.len(), self.group.last().map(|spot| spot.head.turn));
         self.drop_group();
+        if let Some(turn) = turn {
+            self.doubt(turn, first);
+        }
+    }
+
+    /// What is sound behind what is not, in the last commit: if the file was `cut`, nobody knows whether it was the last.
+    pub(super) fn conclude(&mut self, cut: bool) {
         for group in std::mem::take(&mut self.held) {
-            self.salvage(group);
+            match cut {
+                true => group.iter().for_each(|spot| self.take(spot)),
+                false => self.salvage(group),
+            }
         }
     }
 
     fn record(&mut self, spot: Spot) {
         self.end = spot.end();
         self.chain = spot.head.chain;
+        self.meet(Some(spot.head.turn));
         let (more, within) = (spot.head.flags & MORE != 0, spot.head.flags & WITHIN != 0);
         if !within {
             self.drop_group();
         } else if self.group.is_empty() {
             // Of a group whose beginning is lost.
+            let first = self.wrong.len();
             self.lose(&spot);
+            self.doubt(spot.head.turn, first);
             return;
         }
         self.group.push(spot);
@@ -88,19 +101,30 @@ impl Reading<'_> {
         if last.at >= self.torn_from {
             return self.salvage(group);
         }
-        if self.behind == Some(last.head.turn) {
-            self.held.push(group);
-            return;
+        match self.behind {
+            Some(_) => self.held.push(group),
+            None => group.iter().for_each(|spot| self.take(spot)),
         }
-        // A later commit: the one with the hole had been promised, and what is sound of it counts.
-        self.release();
-        group.iter().for_each(|spot| self.take(spot));
     }
 
-    fn release(&mut self) {
+    /// Something of a commit follows. If it is a later one than that with a hole, that one had been promised, and what
+    /// is sound of it counts.
+    fn meet(&mut self, turn: Option<u8>) {
+        if self.behind.is_none() || self.behind == turn {
+            return;
+        }
         self.behind = None;
+        self.in_doubt = usize::MAX;
         for group in std::mem::take(&mut self.held) {
             group.iter().for_each(|spot| self.take(spot));
+        }
+    }
+
+    /// Something of a commit does not count: what is wrong from the `first` on.
+    fn doubt(&mut self, turn: u8, first: usize) {
+        if self.open && self.behind.is_none() {
+            self.behind = Some(turn);
+            self.in_doubt = first;
         }
     }
 
@@ -111,11 +135,23 @@ impl Reading<'_> {
             let entry = Entry::read(spot.head.kind, self.scanner.payload(spot));
             !matches!(entry, Some(entry) if !entry.removes())
         });
-        for spot in group {
-            match removes {
-                true => self.lose(&spot),
-                false => self.take(&spot),
-            }
+        if removes {
+            return group.iter().for_each(|spot| self.lose(spot));
+        }
+        group.iter().for_each(|spot| self.take(spot));
+        let brought: Vec<Brought> = group.iter().filter_map(|spot| self.brought(spot)).collect();
+        self.look.salvaged(brought);
+    }
+
+    fn brought(&mut self, spot: &Spot) -> Option<Brought> {
+        match Entry::read(spot.head.kind, self.scanner.payload(spot))? {
+            Entry::Append { queue, seq, .. } => Some(Brought {
+                queue,
+                seq,
+                segment: NonZeroU32::new(self.number)?,
+                spot: *spot,
+            }),
+            _ => None,
         }
     }
 
@@ -129,10 +165,11 @@ impl Reading<'_> {
     }
 
     fn hole(&mut self, hole: &Hole) {
+        self.meet(hole.turn);
+        let first = self.wrong.len();
         self.drop_group();
-        if self.open && hole.turn.is_some() && self.behind != hole.turn {
-            self.release();
-            self.behind = hole.turn;
+        if let Some(turn) = hole.turn {
+            self.doubt(turn, first);
         }
         let about = self.scanner.unsound(hole).and_then(|(kind, payload)| {
             let entry = Entry::read(kind, payload)?;
@@ -144,7 +181,7 @@ impl Reading<'_> {
         };
         self.wrong.push(Wrong {
             about,
-            ..Wrong::new(hole.from, hole.to, hole.turn, flaw)
+            ..Wrong::new(hole.from, hole.to, flaw)
         });
     }
 
@@ -159,9 +196,12 @@ impl Reading<'_> {
     fn lose(&mut self, spot: &Spot) {
         let entry = Entry::read(spot.head.kind, self.scanner.payload(spot));
         let about = entry.map(|entry| (entry.queue(), entry.seq()));
+        if let Some((queue, _)) = about {
+            self.look.numbered(queue);
+        }
         self.wrong.push(Wrong {
             about,
-            ..Wrong::new(spot.at, spot.end(), Some(spot.head.turn), Flaw::Group)
+            ..Wrong::new(spot.at, spot.end(), Flaw::Group)
         });
     }
 }

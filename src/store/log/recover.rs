@@ -6,46 +6,41 @@ use std::sync::Arc;
 
 use super::reading::{Reading, Wrong};
 use super::write::UNIT;
-use super::{segment_name, segment_number, Log, Segment, RESERVE};
+use super::{segment_name, segment_number, Segment};
 use crate::broker::journal::{Recovered, Stub};
 use crate::store::damage::{Damage, Flaw};
 use crate::store::disk::{Disk, DiskFile};
-use crate::store::header::{Extent, Found as FoundHead, HeadFile, Header, Slots, Tail, Unread, HEADER};
+use crate::store::header::{Copies, Extent, Found as FoundHead, HeadFile, Header, Tail, Unread, HEADER};
 use crate::store::index::{Change, Index, Slot};
 use crate::store::record::{Entry, Seal};
 use crate::store::scan::{Found, Scanner, Spot};
 use crate::store::shelf::Shelf;
-use crate::store::{Error, Settings};
+use crate::store::Error;
 
 /// What a folder holds, before anything in it is changed.
 #[derive(Debug)]
 pub(in crate::store) struct Look {
-    disk: Arc<dyn Disk>,
-    head: Option<Extent>,
-    salt: Option<u32>,
-    segments: BTreeMap<u32, Segment>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) head: Option<Extent>,
+    pub(super) salt: Option<u32>,
+    pub(super) segments: BTreeMap<u32, Segment>,
     /// Segments that are no part of the log: removed in part, or begun in vain.
-    stale: Vec<u32>,
-    highest: u32,
-    tail: Tail,
+    pub(super) stale: Vec<u32>,
+    pub(super) highest: u32,
+    /// The last segment, if that is not there; 0 if it is.
+    lost_last: u32,
+    pub(super) tail: Tail,
     /// The commit of the last record, and whether that was its last.
-    last: Option<(u8, bool)>,
+    pub(super) last: Option<(u8, bool)>,
     /// The last segment can be written to where its last record ends.
-    goes_on: bool,
-    index: Index,
-    stubs: BTreeMap<u64, Shelf<Stub>>,
+    pub(super) goes_on: bool,
+    pub(super) index: Index,
+    pub(super) stubs: BTreeMap<u64, Shelf<Stub>>,
     /// From where on in a segment nothing was promised.
     torn: BTreeMap<u32, u64>,
+    /// Groups that were taken although their commit is torn: where each message is that they bring.
+    salvaged: Vec<Vec<Brought>>,
     /// What is wrong, in the order of the log.
-    pub(in crate::store) damage: Vec<Damage>,
-}
-
-/// A log that was opened, and what is in it.
-#[derive(Debug)]
-pub(in crate::store) struct Opened {
-    pub(in crate::store) log: Log,
-    pub(in crate::store) queues: Vec<Recovered>,
-    pub(in crate::store) next_queue: u64,
     pub(in crate::store) damage: Vec<Damage>,
 }
 
@@ -76,6 +71,15 @@ struct Link {
     is_last: bool,
 }
 
+/// A message and its record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brought {
+    pub(super) queue: u64,
+    pub(super) seq: u64,
+    pub(super) segment: NonZeroU32,
+    pub(super) spot: Spot,
+}
+
 /// Reads what a folder holds and changes nothing.
 ///
 /// # Errors
@@ -89,8 +93,14 @@ pub(in crate::store) fn look(disk: &Arc<dyn Disk>) -> Result<Look, Error> {
     let head = head.map_err(|version| Error::newer(disk.as_ref(), version))?;
     let candidates = look.candidates()?;
     match head {
-        FoundHead::Sound(extent, Slots::Both) => look.head = Some(extent),
-        FoundHead::Sound(extent, Slots::One) => look.head = Some(look.brought_up_to_date(extent, &candidates)),
+        FoundHead::Sound(extent, Copies::Both) => look.head = Some(extent),
+        FoundHead::Sound(extent, copies) => {
+            look.found(0, (0, 0), Flaw::Copy);
+            look.head = Some(match copies {
+                Copies::Second => brought_up_to_date(extent, &candidates),
+                _ => extent,
+            });
+        }
         FoundHead::Missing if candidates.is_empty() => {}
         FoundHead::Missing | FoundHead::Damaged => look.found(0, (0, 0), Flaw::Head),
     }
@@ -107,6 +117,22 @@ pub(in crate::store) fn look(disk: &Arc<dyn Disk>) -> Result<Look, Error> {
     Ok(look)
 }
 
+/// What the `head` file says, if that may be from before the last segment was begun: it was written again before
+/// anything was written to that.
+fn brought_up_to_date(extent: Extent, candidates: &BTreeMap<u32, Candidate>) -> Extent {
+    let later = candidates.range(extent.last + 1..).rev();
+    let mut used = later.filter(|(number, candidate)| !candidate.is_untouched(**number, extent.salt));
+    let Some((last, _)) = used.next() else {
+        return extent;
+    };
+    let first = if extent.last == 0 { 0 } else { extent.first };
+    Extent {
+        first,
+        last: *last,
+        ..extent
+    }
+}
+
 impl Look {
     fn new(disk: &Arc<dyn Disk>) -> Look {
         Look {
@@ -116,12 +142,14 @@ impl Look {
             segments: BTreeMap::new(),
             stale: Vec::new(),
             highest: 0,
+            lost_last: 0,
             tail: Tail::default(),
             last: None,
             goes_on: false,
             index: Index::default(),
             stubs: BTreeMap::new(),
             torn: BTreeMap::new(),
+            salvaged: Vec::new(),
             damage: Vec::new(),
         }
     }
@@ -133,6 +161,10 @@ impl Look {
             flaw,
             about: None,
         });
+    }
+
+    fn gone(&mut self, segment: u32) {
+        self.found(segment, (0, 0), Flaw::Gone);
     }
 
     /// Every segment's file, with its header where that is sound.
@@ -159,19 +191,6 @@ impl Look {
         Ok(found)
     }
 
-    /// What the `head` file says, if it may be from before the last segment was begun: it was written again
-    /// before anything was written to that.
-    fn brought_up_to_date(&mut self, extent: Extent, candidates: &BTreeMap<u32, Candidate>) -> Extent {
-        let later = candidates.range(extent.last + 1..).rev();
-        let used = later.filter(|(number, candidate)| !candidate.is_untouched(**number, extent.salt));
-        let Some(last) = used.map(|(number, _)| *number).next() else {
-            return extent;
-        };
-        self.found(0, (0, 0), Flaw::Head);
-        let first = if extent.last == 0 { 0 } else { extent.first };
-        Extent { first, last, ..extent }
-    }
-
     /// The segments that make up the log, first to last; each says which was before it. What is missing between them
     /// is found damaged.
     fn links(&mut self, mut candidates: BTreeMap<u32, Candidate>) -> Vec<Link> {
@@ -185,12 +204,13 @@ impl Look {
                 self.stale.push(number);
             }
             if head.last > 0 && !candidates.contains_key(&head.last) {
-                self.found(head.last, (0, 0), Flaw::Gone);
+                self.gone(head.last);
+                self.lost_last = head.last;
             }
         }
         let mut links = Vec::new();
         let mut end: Option<Tail> = None;
-        let mut is_last = true;
+        let mut is_last = self.lost_last == 0;
         while let Some((number, candidate)) = candidates.pop_last() {
             match end {
                 // Begun, and given up before it held anything that counts.
@@ -199,7 +219,7 @@ impl Look {
                     continue;
                 }
                 Some(tail) if number < tail.segment && tail.segment >= first => {
-                    self.found(tail.segment, (0, 0), Flaw::Gone);
+                    self.gone(tail.segment);
                 }
                 _ => {}
             }
@@ -216,7 +236,7 @@ impl Look {
             is_last = false;
         }
         match end {
-            Some(tail) if tail.segment > 0 && tail.segment >= first => self.found(tail.segment, (0, 0), Flaw::Gone),
+            Some(tail) if tail.segment > 0 && tail.segment >= first => self.gone(tail.segment),
             _ => {}
         }
         links.reverse();
@@ -252,30 +272,38 @@ impl Look {
             scanner: Scanner::new(Arc::clone(&link.file), seal, limit, chain, last),
             look: self,
             number,
-            open: link.is_last && vouched.is_none() && link.length.is_multiple_of(UNIT),
+            open: link.is_last && vouched.is_none(),
             torn_from: vouched.map_or(u64::MAX, |tail| tail.torn_from),
             behind: None,
             held: Vec::new(),
             wrong: Vec::new(),
+            in_doubt: usize::MAX,
             group: Vec::new(),
             end: HEADER as u64,
             chain: chain.unwrap_or_default(),
         };
         reading.all();
+        let end = reading.end;
+        let cut = match vouched {
+            Some(tail) => tail.cut,
+            // Files are made longer, and that is on disk, before they are written to.
+            None => link.is_last && (!link.length.is_multiple_of(UNIT) || link.length <= end),
+        };
+        reading.conclude(cut);
         let Reading {
             scanner,
             mut wrong,
-            end,
+            in_doubt,
             chain,
             ..
         } = reading;
         let last = scanner.last();
         match vouched {
             Some(tail) if end < tail.end && !wrong.iter().any(|wrong| wrong.to >= tail.end) => {
-                wrong.push(Wrong::new(end, tail.end, None, Flaw::Unreadable));
+                wrong.push(Wrong::new(end, tail.end, Flaw::Unreadable));
             }
             Some(tail) if wrong.is_empty() && chain != tail.chain => {
-                wrong.push(Wrong::new(end, end, None, Flaw::Missing));
+                wrong.push(Wrong::new(end, end, Flaw::Missing));
             }
             _ => {}
         }
@@ -285,8 +313,9 @@ impl Look {
             end,
             chain,
             torn_from: u64::MAX,
+            cut,
         };
-        self.judge(&link, vouched, wrong);
+        self.judge(&link, vouched, wrong, in_doubt);
         let segment = Segment {
             file: link.file,
             end: vouched.map_or(end, |tail| tail.end),
@@ -294,20 +323,15 @@ impl Look {
         self.segments.insert(number, segment);
     }
 
-    /// Tells what was promised and is damaged from what the end of the process left half written.
-    fn judge(&mut self, link: &Link, vouched: Option<Tail>, wrong: Vec<Wrong>) {
-        let end = self.tail.end;
+    /// Tells what was promised and is damaged from what the end of the process left half written. `in_doubt` is the
+    /// first of what is wrong that no later commit stands behind: nobody may have been told that its own was complete.
+    fn judge(&mut self, link: &Link, vouched: Option<Tail>, wrong: Vec<Wrong>, in_doubt: usize) {
+        let (end, cut) = (self.tail.end, self.tail.cut);
         let open = link.is_last && vouched.is_none();
-        // Files are made longer before they are written to, but not even that is certain before a sync: records of a
-        // commit that was torn may end where the file does.
-        let ended = self.last.is_none_or(|(_, ended)| ended);
-        let cut = open && (!link.length.is_multiple_of(UNIT) || (link.length <= end && ended));
         let sound = wrong.is_empty();
         let mut torn = u64::MAX;
-        for wrong in wrong {
-            // Without a later commit behind it, nobody was told that this one was complete.
-            let turn = self.last.map(|(turn, _)| turn);
-            let unpromised = wrong.from >= end || (wrong.turn.is_some() && wrong.turn == turn);
+        for (place, wrong) in wrong.into_iter().enumerate() {
+            let unpromised = wrong.from >= end || place >= in_doubt;
             let known = vouched.is_some_and(|tail| wrong.from >= tail.torn_from);
             let is_torn = known || (open && !cut && unpromised);
             if is_torn {
@@ -321,7 +345,8 @@ impl Look {
             });
         }
         if cut {
-            self.found(link.number, (link.length, link.length), Flaw::Cut);
+            let end = vouched.map_or(end, |tail| tail.end);
+            self.found(link.number, (end, end), Flaw::Cut);
         } else if open && sound && self.last.is_some_and(|(_, ended)| !ended) {
             torn = end;
             self.found(link.number, (end, end), Flaw::Torn);
@@ -356,29 +381,74 @@ impl Look {
     }
 
     fn finish(&mut self) {
-        for (queue, slots) in self.index.forget_nameless() {
-            self.stubs.remove(&queue);
-            // With the commit that was torn, the declaration was never promised, nor was what came to the queue.
-            let promised = |slot: &&Slot| {
-                let torn = self.torn.get(&slot.segment.get()).copied();
-                u64::from(slot.offset) < torn.unwrap_or(u64::MAX)
+        if self.lost_last > 0 {
+            // The next segment's header names it, so that every later start misses it too.
+            self.tail = Tail {
+                segment: self.lost_last,
+                torn_from: u64::MAX,
+                ..Tail::default()
             };
-            let mut parts: BTreeMap<u32, (u64, u64, usize)> = BTreeMap::new();
-            for slot in slots.iter().filter(promised) {
-                let (from, to, count) = parts.entry(slot.segment.get()).or_insert((u64::MAX, 0, 0));
-                *from = u64::from(slot.offset).min(*from);
-                *to = u64::from(slot.offset + slot.length).max(*to);
-                *count += 1;
-            }
-            for (segment, (from, to, count)) in parts {
-                self.damage.push(Damage {
-                    segment,
-                    octets: (from, to),
-                    flaw: Flaw::Nameless(count),
-                    about: Some((queue, None)),
-                });
-            }
         }
+        let nameless = self.index.forget_nameless();
+        let mut halves = std::mem::take(&mut self.salvaged);
+        halves.retain(|group| group.iter().any(|one| nameless.contains_key(&one.queue)));
+        for one in halves.iter().flatten() {
+            self.leave_out(one);
+        }
+        for (queue, slots) in nameless {
+            self.stubs.remove(&queue);
+            self.name_nameless(queue, &slots);
+        }
+    }
+
+    /// A group of which a part came to a queue that is not there, for its declaration was in the commit that was torn:
+    /// nobody was promised that the group counts, and half of it must not.
+    fn leave_out(&mut self, one: &Brought) {
+        if !self.index.forget_at(one.queue, one.seq, one.segment, one.spot.at) {
+            return;
+        }
+        if let Some(stubs) = self.stubs.get_mut(&one.queue) {
+            stubs.remove(one.seq);
+        }
+        self.damage.push(Damage {
+            segment: one.segment.get(),
+            octets: (one.spot.at, one.spot.end()),
+            flaw: Flaw::Torn,
+            about: Some((one.queue, Some(one.seq))),
+        });
+    }
+
+    /// Says which messages have no queue, segment by segment.
+    fn name_nameless(&mut self, queue: u64, slots: &[Slot]) {
+        let mut parts: BTreeMap<(u32, bool), (u64, u64, usize)> = BTreeMap::new();
+        for slot in slots {
+            let segment = slot.segment.get();
+            // With the commit that was torn, the declaration was never promised, nor was what came to the queue.
+            let torn_from = self.torn.get(&segment).copied().unwrap_or(u64::MAX);
+            let promised = u64::from(slot.offset) < torn_from;
+            let (from, to, count) = parts.entry((segment, promised)).or_insert((u64::MAX, 0, 0));
+            *from = u64::from(slot.offset).min(*from);
+            *to = u64::from(slot.offset + slot.length).max(*to);
+            *count += 1;
+        }
+        for ((segment, promised), (from, to, count)) in parts {
+            self.damage.push(Damage {
+                segment,
+                octets: (from, to),
+                flaw: if promised { Flaw::Nameless(count) } else { Flaw::Torn },
+                about: Some((queue, None)),
+            });
+        }
+    }
+
+    /// A message of a group that was taken although its commit is torn.
+    pub(super) fn salvaged(&mut self, group: Vec<Brought>) {
+        self.salvaged.push(group);
+    }
+
+    /// A queue's number is never given again, even if nothing of the queue counts.
+    pub(super) fn numbered(&mut self, queue: u64) {
+        self.index.next_queue = self.index.next_queue.max(queue.saturating_add(1));
     }
 
     /// The queues with their messages, by number.
@@ -415,115 +485,4 @@ impl Look {
         let total = self.segments.values().map(|segment| segment.end).sum();
         (self.segments.len(), total, self.index.live())
     }
-
-    /// Makes it the log that is written to from now on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the folder cannot be written to.
-    pub(in crate::store) fn open(mut self, settings: Settings) -> Result<Opened, Error> {
-        let disk = Arc::clone(&self.disk);
-        let failed = |doing| Error::io_in(doing, disk.as_ref());
-        let queues = self.queues();
-        self.stubs.clear();
-        self.set_aside();
-        if let Some(segment) = self.segments.get(&self.tail.segment) {
-            // What was read may have been written by a process that did not live to see it on disk.
-            segment
-                .file
-                .sync()
-                .map_err(failed("cannot write to the last segment in"))?;
-        }
-        let extent = self.extent(&settings);
-        let head = HeadFile::keep(disk.as_ref(), extent).map_err(failed("cannot write the file head in"))?;
-        for number in std::mem::take(&mut self.stale) {
-            let _ = disk.remove(&segment_name(number));
-        }
-        let reserve = disk.open(RESERVE).and_then(|file| file.length());
-        let mut log = Log {
-            head,
-            total: self.segments.values().map(|segment| segment.end).sum(),
-            segments: self.segments,
-            active: None,
-            tail: self.tail,
-            turn: self.last.map_or(0, |(turn, _)| turn),
-            next_segment: self.highest.max(extent.last) + 1,
-            index: self.index,
-            sweep: None,
-            reserve: reserve.is_ok_and(|length| length >= settings.reserve_octets),
-            disk,
-            settings,
-        };
-        if self.goes_on {
-            log.go_on();
-        } else if extent.closed.is_some() {
-            // At once: what is damaged is judged by where the log ended, and once it is open only the next segment says
-            // that. If this fails, the `head` file goes on saying it until a segment is begun.
-            let _ = log.probe();
-        }
-        log.keep_reserve();
-        Ok(Opened {
-            next_queue: log.index.next_queue.max(1),
-            log,
-            queues,
-            damage: self.damage,
-        })
-    }
-
-    fn extent(&self, settings: &Settings) -> Extent {
-        match self.head {
-            Some(extent) => {
-                let ends_damaged = |tail: &Tail| tail.segment == self.tail.segment && !self.goes_on;
-                let closed = extent.closed.filter(ends_damaged);
-                Extent { closed, ..extent }
-            }
-            None => Extent {
-                generation: 0,
-                salt: self.salt.unwrap_or(settings.salt),
-                first: self.segments.keys().next().copied().unwrap_or_default(),
-                last: self.segments.keys().next_back().copied().unwrap_or_default(),
-                closed: None,
-            },
-        }
-    }
-
-    /// Copies what is damaged to files of its own: segments are removed when nothing in them counts any more.
-    fn set_aside(&self) {
-        for damage in &self.damage {
-            let (from, to) = damage.octets;
-            let Some(segment) = self.segments.get(&damage.segment).filter(|_| from < to) else {
-                continue;
-            };
-            let name = format!("damaged/{:08}-{from}.part", damage.segment);
-            if let Err(error) = copy(self.disk.as_ref(), segment.file.as_ref(), from..to, &name) {
-                tracing::warn!(file = name, %error, "a damaged part could not be set aside");
-            }
-        }
-    }
-}
-
-/// Copies part of a file. It is enough to have done so once.
-pub(super) fn copy(
-    disk: &dyn Disk,
-    file: &dyn DiskFile,
-    part: std::ops::Range<u64>,
-    name: &str,
-) -> std::io::Result<()> {
-    const STEP: u64 = 1 << 20;
-    let out = match disk.create(name) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        other => other?,
-    };
-    let mut at = part.start;
-    while at < part.end {
-        let mut octets = vec![0; STEP.min(part.end - at) as usize];
-        let count = file.read_at(&mut octets, at)?;
-        octets.truncate(count);
-        if octets.is_empty() {
-            break;
-        }
-        out.write_at(&octets, at - part.start)?;
-        at += count as u64;
-    }
-    out.sync()
 }

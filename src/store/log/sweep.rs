@@ -59,7 +59,7 @@ impl Log {
             .range(removed + 1..)
             .next()
             .map_or(last, |(number, _)| *number);
-        self.head.write(Extent {
+        self.say(Extent {
             first,
             ..self.head.extent
         })?;
@@ -164,7 +164,7 @@ impl Log {
         };
         let name = format!("damaged/{}", segment_name(segment));
         let part = 0..kept.end;
-        if let Err(error) = super::recover::copy(self.disk.as_ref(), kept.file.as_ref(), part, &name) {
+        if let Err(error) = super::open::copy(self.disk.as_ref(), kept.file.as_ref(), part, &name) {
             tracing::warn!(file = name, %error, "a damaged segment could not be set aside");
         }
     }

@@ -130,21 +130,19 @@ impl Log {
     /// Never writes again to the segment that is written to. It keeps what was promised; if that is nothing, it goes.
     fn give_up(&mut self) {
         let Some(active) = self.active.take() else { return };
-        if active.number == self.tail.segment {
-            // Its room may be what the next one needs.
-            let _ = active.file.truncate((self.tail.end / UNIT + 1) * UNIT);
-        }
         // All that was begun for the commit, if it needed more than one.
         let begun = self.segments.split_off(&(self.tail.segment + 1));
-        if !begun.is_empty() {
-            for number in begun.keys() {
-                let _ = self.disk.remove(&segment_name(*number));
-            }
+        self.vain.extend(begun.into_keys());
+        if !self.vain.is_empty() {
             // If this fails too, the next segment says it.
-            let _ = self.head.write(Extent {
+            let _ = self.say(Extent {
                 last: self.tail.segment,
                 ..self.head.extent
             });
+        }
+        if active.number == self.tail.segment && self.vain.is_empty() {
+            // Its room may be what the next one needs. Not while a segment may count that says how far this one goes.
+            let _ = active.file.truncate((self.tail.end / UNIT + 1) * UNIT);
         }
         if let Some(segment) = self.segments.get_mut(&self.tail.segment) {
             segment.end = self.tail.end;
@@ -221,6 +219,7 @@ impl Log {
             end: active.end,
             chain: active.chain,
             torn_from: u64::MAX,
+            cut: false,
         };
         self.begin(before)
     }
@@ -228,26 +227,47 @@ impl Log {
     /// Begins a segment behind `before`.
     fn begin(&mut self, before: Tail) -> io::Result<()> {
         let number = self.next_segment;
-        let name = segment_name(number);
         // A number is used once, whatever becomes of it.
         self.next_segment += 1;
-        let made = self.make(number, before);
-        match made {
-            Ok(active) => {
-                let segment = Segment {
-                    file: Arc::clone(&active.file),
-                    end: active.end,
-                };
-                self.total += segment.end;
-                self.segments.insert(number, segment);
-                self.active = Some(active);
-                Ok(())
-            }
+        let active = match self.make(number, before) {
+            Ok(active) => active,
             Err(error) => {
-                let _ = self.disk.remove(&name);
-                Err(error)
+                // Nothing names it yet.
+                let _ = self.disk.remove(&segment_name(number));
+                return Err(error);
             }
+        };
+        let extent = self.head.extent;
+        let first = if extent.last == 0 { number } else { extent.first };
+        let said = self.say(Extent {
+            first,
+            last: number,
+            closed: None,
+            ..extent
+        });
+        if let Err(error) = said {
+            self.vain.push(number);
+            return Err(error);
         }
+        let segment = Segment {
+            file: Arc::clone(&active.file),
+            end: active.end,
+        };
+        self.total += segment.end;
+        self.segments.insert(number, segment);
+        self.active = Some(active);
+        Ok(())
+    }
+
+    /// Has the `head` file say something else, and removes the segments that were begun in vain. Not before: a file
+    /// that `head` may name and that is not there is one that was lost.
+    pub(super) fn say(&mut self, extent: Extent) -> io::Result<()> {
+        self.head.write(extent)?;
+        for number in std::mem::take(&mut self.vain) {
+            // If this fails, the next start tries again.
+            let _ = self.disk.remove(&segment_name(number));
+        }
+        Ok(())
     }
 
     fn make(&mut self, number: u32, before: Tail) -> io::Result<Active> {
@@ -266,18 +286,9 @@ impl Log {
             allocated: 0,
             dirty: false,
         };
-        active.allocate(active.end, PIECE.min(self.settings.segment_octets / 16))?;
         active.file.write_at(&header.write(), 0)?;
-        active.sync()?;
+        active.allocate(active.end, PIECE.min(self.settings.segment_octets / 16))?;
         self.disk.sync_folder()?;
-        let extent = self.head.extent;
-        let first = if extent.last == 0 { number } else { extent.first };
-        self.head.write(Extent {
-            first,
-            last: number,
-            closed: None,
-            ..extent
-        })?;
         Ok(active)
     }
 
@@ -319,6 +330,7 @@ impl Log {
                 end: active.end,
                 chain: active.chain,
                 torn_from: u64::MAX,
+                cut: false,
             };
         }
         marks
@@ -326,7 +338,8 @@ impl Log {
 }
 
 impl Active {
-    /// Has the disk promise room for everything before `end`, and a little more.
+    /// Has the disk promise room for everything before `end`, and a little more. That the file is longer is on disk
+    /// before anything is written there: so one that ends where its records do, or before, has been cut.
     fn allocate(&mut self, end: u64, piece: u64) -> io::Result<()> {
         if end < self.allocated {
             return Ok(());
@@ -338,7 +351,7 @@ impl Active {
             other => other.map(|()| wanted),
         };
         self.allocated = allocated?;
-        Ok(())
+        self.sync()
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -58,6 +58,7 @@ fn the_first_version_looks_like_this() {
             end: 1000,
             chain: 9,
             torn_from: u64::MAX,
+            cut: false,
         },
     };
     let octets = header.write();

@@ -3,6 +3,7 @@
 mod batches;
 mod check;
 mod damage;
+mod evidence;
 mod format;
 mod model;
 mod real;
