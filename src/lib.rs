@@ -22,12 +22,15 @@
 //! | [`session`] | one client's protocol state and every fault it can make |
 //! | [`store`] | the broker's journal on disk: what outlives the process |
 //! | [`server`] | all input and output: listeners, HTTP, WebSocket, TCP, the clock |
+//! | `auth` | the configured users and their passwords (feature `cli`) |
 //! | `config` | file, environment and flags of the binary (feature `cli`) |
 //! | `bench` | `hoofbeat bench`: load for any STOMP broker (feature `cli`) |
 //!
 //! `stomp`, `broker` and `session` do no I/O and never ask for the time: frames and time come in, values go out.
 //! `docs/ARCHITECTURE.md` has the map.
 
+#[cfg(feature = "cli")]
+pub mod auth;
 #[cfg(feature = "cli")]
 pub mod bench;
 pub mod broker;

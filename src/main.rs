@@ -8,9 +8,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hoofbeat::auth::{self, User};
 use hoofbeat::config::{self, Arguments, ConfigVerb, Loaded, StoreVerb, Verb};
 use hoofbeat::error::Error;
 use hoofbeat::server::{Kept, Server};
+use hoofbeat::session::Authentication;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tracing_subscriber::EnvFilter;
 
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
     {
         return check_store(folder);
     }
+    if let Verb::Passwd { name, stdin } = &verb {
+        return passwd(name, *stdin);
+    }
     let options = &arguments.options;
     let loaded = match config::load(options.config.as_deref(), std::env::vars_os(), &options.flags()) {
         Ok(loaded) => loaded,
@@ -63,6 +68,14 @@ fn main() -> ExitCode {
             verb: StoreVerb::Check { folder },
         } => check_store(&folder),
         Verb::Bench(arguments) => hoofbeat::bench::run(&arguments),
+        Verb::Passwd { name, stdin } => passwd(&name, stdin),
+    }
+}
+
+fn passwd(name: &str, from_stdin: bool) -> ExitCode {
+    match hoofbeat::auth::passwd(name, from_stdin) {
+        Ok(entry) => print(&entry),
+        Err(why) => fail(&why),
     }
 }
 
@@ -151,7 +164,12 @@ async fn run(loaded: &Loaded) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return fail(&format!("cannot listen for signals: {error}")),
     };
-    let server = match Server::start(loaded.config.settings.clone()).await {
+    let mut settings = loaded.config.settings.clone();
+    settings.session.authentication = match authentication(&loaded.config.users) {
+        Ok(authentication) => authentication,
+        Err(why) => return fail(&why),
+    };
+    let server = match Server::start(settings).await {
         Ok(server) => server,
         Err(error) => return refused(loaded, &error),
     };
@@ -171,6 +189,17 @@ async fn run(loaded: &Loaded) -> ExitCode {
             std::process::exit(128 + signal)
         }
     }
+}
+
+/// Who may connect: the configured users, or everybody if there are none.
+fn authentication(users: &[User]) -> Result<Option<Authentication>, String> {
+    if users.is_empty() {
+        return Ok(None);
+    }
+    let mut key = [0; auth::KEY];
+    getrandom::fill(&mut key).map_err(|error| format!("no random octets from the operating system: {error}"))?;
+    let users = auth::Users::new(users, key).map_err(|error| format!("cannot check passwords: {error}"))?;
+    Ok(Some(Authentication::by(users)))
 }
 
 /// The signals that ask to stop.
@@ -251,11 +280,14 @@ fn welcome(loaded: &Loaded, (websocket, tcp): (Option<SocketAddr>, Option<Socket
         .into_iter()
         .flatten()
         .any(|address| !address.ip().is_loopback());
-    text += match open {
-        true => {
+    let users = &loaded.config.users;
+    text += match (open, users.len()) {
+        (true, 1..) => "open to other machines, for the users of the file; passcodes and messages are not encrypted\n",
+        (false, 1..) => "loopback only: no other machine can connect; the users of the file may\n",
+        (true, 0) => {
             "open to other machines, and nothing authenticates clients: whoever connects may publish and subscribe\n"
         }
-        false => {
+        (false, 0) => {
             "loopback only: no other machine can connect; to open it, without authentication: \
              hoofbeat --websocket 0.0.0.0:15674 --tcp 0.0.0.0:61613 --insecure-open\n"
         }

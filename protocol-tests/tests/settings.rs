@@ -6,6 +6,7 @@ use hoofbeat::broker::settings::{
     DeadLetter, Kind, Policy, Prefix, QueuePolicy, Separator, TopicPolicy, WhenExpired, WhenFull,
 };
 use hoofbeat::server::{Server, Settings};
+use hoofbeat::session::{Answer, Authentication, Credentials, Principal};
 use protocol_tests::case::{load, Case};
 use protocol_tests::report::{failures, Column};
 use protocol_tests::suite;
@@ -61,6 +62,8 @@ const CHANGES: &[(&str, Change)] = &[
     ("H86d", |settings| {
         settings.broker.queue.dead_letter = DeadLetter::Nowhere
     }),
+    ("H100a", users),
+    ("H100b", users),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());
     }),
@@ -75,6 +78,22 @@ fn orders(settings: &mut Settings, change: fn(&mut QueuePolicy)) {
         topic: TopicPolicy::default(),
         queue,
     }];
+}
+
+/// Joe, and the application's server, who may send to everybody; the passcode of both is "secret".
+fn users(settings: &mut Settings) {
+    let authentication = Authentication::by(|who: Credentials, answer: Answer| {
+        let principal = match (who.login.as_deref(), who.passcode.as_deref()) {
+            (Some(name @ ("joe" | "server")), Some("secret")) => Principal {
+                may_send_to_users: name == "server",
+                ..Principal::named(name)
+            },
+            _ => return answer.refuse(),
+        };
+        // As a check of a hash would: later, and from elsewhere.
+        std::thread::spawn(move || answer.accept(principal));
+    });
+    settings.session.authentication = Some(authentication);
 }
 
 fn prefixes(settings: &mut Settings) {

@@ -12,7 +12,7 @@ pub struct Room {
     tests: &'static [&'static str],
 }
 
-pub const ROOMS: [Room; 8] = [
+pub const ROOMS: [Room; 9] = [
     Room {
         name: "stomp",
         may_name: &[],
@@ -39,6 +39,11 @@ pub const ROOMS: [Room; 8] = [
         may_name: &["stomp", "broker", "session", "store", "error"],
         tests: &[],
     },
+    Room {
+        name: "auth",
+        may_name: &["session"],
+        tests: &["broker", "stomp"],
+    },
     // The settings of the rooms, and the rules by which they read patterns and origins: there shall be no second ones.
     Room {
         name: "config",
@@ -47,9 +52,12 @@ pub const ROOMS: [Room; 8] = [
             "broker::settings",
             "broker::pattern",
             "session::Settings",
+            "session::settings",
             "server::Settings",
             "server::origin",
             "stomp::Limits",
+            "auth::User",
+            "auth::Password",
             "bench::Arguments",
             "store::Settings",
             "store::Durability",

@@ -34,6 +34,8 @@ impl Serialize for Counter {
 /// What has happened in a broker.
 #[derive(Debug, Default, Serialize)]
 pub struct Counters {
+    /// CONNECTs refused for their login or passcode; of all virtual hosts, with those of the default one.
+    pub bad_credentials: Counter,
     /// Messages accepted from SEND frames, committed ones included.
     pub sent: Counter,
     /// MESSAGE frames written to outputs.

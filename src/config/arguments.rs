@@ -37,6 +37,14 @@ pub enum Verb {
         #[command(subcommand)]
         verb: StoreVerb,
     },
+    /// Ask for a password and print the [[users]] entry for the configuration file.
+    Passwd {
+        /// The user's name: what its clients say as login.
+        name: String,
+        /// Read the password from the first line of stdin instead of asking for it twice.
+        #[arg(long)]
+        stdin: bool,
+    },
     /// Print configuration.
     Config {
         /// What of it.

@@ -85,16 +85,15 @@ fn listeners(loaded: &Loaded, problems: &mut Vec<Problem>) {
         let Some(address) = address.filter(|address| !address.ip().is_loopback()) else {
             continue;
         };
-        if !settings.insecure_open {
+        if !settings.insecure_open && loaded.config.users.is_empty() {
             let what = format!(
                 "{name} = \"{address}\" can be reached from other machines, and nothing authenticates clients: \
                  whoever connects may publish, subscribe and empty queues"
             );
-            problems.push(
-                Problem::new(loaded.origin(name), what).note(
-                    "listen on 127.0.0.1, or say that it is meant: --insecure-open or server.insecure_open = true",
-                ),
-            );
+            problems.push(Problem::new(loaded.origin(name), what).note(
+                "listen on 127.0.0.1, name users ([[users]], hoofbeat passwd), or say that it is meant: \
+                     --insecure-open or server.insecure_open = true",
+            ));
         }
     }
     match (settings.websocket, settings.tcp) {
@@ -249,7 +248,12 @@ fn exposure(loaded: &Loaded, problems: &mut Vec<Problem>) {
     let listeners = [("server.websocket", settings.websocket), ("server.tcp", settings.tcp)];
     for (name, address) in listeners {
         if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
-            let what = format!("{name} = \"{address}\" is open to everyone who reaches it, without authentication");
+            let what = match loaded.config.users.is_empty() {
+                true => format!("{name} = \"{address}\" is open to everyone who reaches it, without authentication"),
+                false => {
+                    format!("{name} = \"{address}\" takes passcodes unencrypted from other machines: put TLS before it")
+                }
+            };
             problems.push(Problem::new(loaded.origin(name), what));
         }
     }

@@ -476,6 +476,49 @@ fn a_passcode_is_not_logged_however_much_is() {
 }
 
 #[test]
+fn passwd_prints_a_user_who_may_connect_and_then_nobody_else_may() {
+    let place = Place::new(None);
+    let mut passwd = place
+        .command(&["passwd", "joe", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    passwd.stdin.take().unwrap().write_all(b"open sesame\n").unwrap();
+    let ran = Ran::of(passwd.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(
+        ran.stdout
+            .starts_with("[[users]]\nname = \"joe\"\npassword = \"$argon2id$"),
+        "{}",
+        ran.stdout
+    );
+
+    let place = Place::new(Some(&ran.stdout));
+    let serving = place.serve(&["--ephemeral"]);
+    for (passcode, answer) in [("open sesame", "CONNECTED"), ("open", "ERROR")] {
+        let mut stream = TcpStream::connect(serving.line("listening on tcp://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let connect = format!("CONNECT\naccept-version:1.2\nlogin:joe\npasscode:{passcode}\n\n\0");
+        stream.write_all(connect.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), answer);
+    }
+}
+
+#[test]
+fn passwd_needs_a_terminal_or_is_told_to_do_without() {
+    let ran = Place::new(None).run(&["passwd", "joe"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stderr.contains("--stdin") && ran.stdout.is_empty(),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn bench_loads_a_broker_by_its_url_and_needs_no_configuration() {
     let serving = Place::new(None).serve(&[]);
     let wrong = Place::new(Some("nonsense"));

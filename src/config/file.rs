@@ -10,6 +10,7 @@ use super::kind::{quoted, Value};
 use super::options::{self, Opt, OPTIONS, POLICY_SECTIONS, SECTIONS};
 use super::problem::{meant, Origin, Problem, Source, Spot};
 use super::Given;
+use crate::auth::User;
 use crate::broker::settings::{Kind, Prefix, Separator};
 
 /// What a file says.
@@ -19,6 +20,8 @@ pub(super) struct File {
     pub(super) root: Table,
     /// Those of each `[hosts.NAME]`.
     pub(super) hosts: BTreeMap<String, Table>,
+    /// Each `[[users]]`.
+    pub(super) users: Vec<UserEntry>,
 }
 
 /// What it says about the default virtual host or another.
@@ -41,6 +44,12 @@ pub(super) struct PolicyEntry {
 /// One `[[prefix]]`.
 pub(super) struct PrefixEntry {
     pub(super) prefix: Prefix,
+    pub(super) spot: Spot,
+}
+
+/// One `[[users]]`.
+pub(super) struct UserEntry {
+    pub(super) user: User,
     pub(super) spot: Spot,
 }
 
@@ -67,10 +76,10 @@ pub(super) fn read(source: &Arc<Source>) -> (File, Vec<Problem>) {
     (file, reader.problems)
 }
 
-type Key<'a, 'i> = &'a Spanned<std::borrow::Cow<'i, str>>;
-type Item<'a, 'i> = &'a Spanned<DeValue<'i>>;
+pub(super) type Key<'a, 'i> = &'a Spanned<std::borrow::Cow<'i, str>>;
+pub(super) type Item<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-struct Reader {
+pub(super) struct Reader {
     source: Arc<Source>,
     problems: Vec<Problem>,
 }
@@ -79,10 +88,10 @@ impl Reader {
     fn file(&mut self, table: &DeTable<'_>) -> File {
         let mut file = File::default();
         for (key, item) in table {
-            if key.get_ref() == "hosts" {
-                file.hosts = self.hosts(key, item);
-            } else {
-                self.entry(key, item, &mut file.root, None);
+            match key.get_ref().as_ref() {
+                "hosts" => file.hosts = self.hosts(key, item),
+                "users" => file.users = self.users(key, item),
+                _ => self.entry(key, item, &mut file.root, None),
             }
         }
         file
@@ -256,7 +265,11 @@ impl Reader {
         Vec::new()
     }
 
-    fn tables<'a, 'i>(&mut self, key: Key<'_, '_>, item: &'a Spanned<DeValue<'i>>) -> Vec<(&'a DeTable<'i>, Spot)> {
+    pub(super) fn tables<'a, 'i>(
+        &mut self,
+        key: Key<'_, '_>,
+        item: &'a Spanned<DeValue<'i>>,
+    ) -> Vec<(&'a DeTable<'i>, Spot)> {
         let name = key.get_ref();
         let mut tables = Vec::new();
         let entries = match item.get_ref() {
@@ -299,14 +312,14 @@ impl Reader {
         let place = match host {
             Some(host) => format!("[hosts.{host}]"),
             None => {
-                known.push("hosts");
+                known.extend(["hosts", "users"]);
                 "the file".to_string()
             }
         };
         self.unknown(key, &place, &known);
     }
 
-    fn unknown(&mut self, key: Key<'_, '_>, place: &str, known: &[&str]) {
+    pub(super) fn unknown(&mut self, key: Key<'_, '_>, place: &str, known: &[&str]) {
         let name = key.get_ref().as_ref();
         let note = match meant(name, known.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -315,11 +328,11 @@ impl Reader {
         self.problem(self.spot(key.span()), format!("unknown key `{name}` in {place}"), &note);
     }
 
-    fn problem(&mut self, spot: Spot, what: impl Into<String>, note: &str) {
+    pub(super) fn problem(&mut self, spot: Spot, what: impl Into<String>, note: &str) {
         self.problems.push(Problem::new(Origin::File(spot), what).note(note));
     }
 
-    fn spot(&self, span: std::ops::Range<usize>) -> Spot {
+    pub(super) fn spot(&self, span: std::ops::Range<usize>) -> Spot {
         Spot::new(&self.source, span)
     }
 }
@@ -337,7 +350,7 @@ fn policy_keys() -> Vec<&'static str> {
     std::iter::once("pattern").chain(keys).collect()
 }
 
-fn convert(value: &DeValue<'_>) -> Value {
+pub(super) fn convert(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {

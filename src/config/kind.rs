@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::places::{address, folder, origin, path};
 use super::unit;
 use crate::broker::settings::{DeadLetter, TopicPolicy, WhenExpired, WhenFull};
+use crate::session::settings::UserSend;
 use crate::store::Durability;
 
 /// A value as the file, the environment or the command line gave it, before its option has been asked.
@@ -83,6 +84,8 @@ pub(super) enum Kind<S: 'static> {
     WhenFull(fn(&mut S) -> &mut WhenFull),
     /// Verdict about an expired message.
     WhenExpired(fn(&mut S) -> &mut WhenExpired),
+    /// Whose `/user` destinations a client may SEND to, as a word.
+    UserSend(fn(&mut S) -> &mut UserSend),
     /// Where dead messages go: `own`, `off`, or a queue.
     DeadLetter(fn(&mut S) -> &mut DeadLetter),
     /// Verdict about a slow subscriber.
@@ -105,6 +108,8 @@ const WHEN_FULL: [(&str, WhenFull); 3] = [
 
 const WHEN_EXPIRED: [(&str, WhenExpired); 2] = [("drop", WhenExpired::Drop), ("dead-letter", WhenExpired::DeadLetter)];
 
+const USER_SEND: [(&str, UserSend); 3] = [("none", UserSend::None), ("own", UserSend::Own), ("any", UserSend::Any)];
+
 const SLOW_CONSUMER: [&str; 3] = ["disconnect", "drop-oldest", "latest-only"];
 
 /// The longest interval that [`Kind::HeartBeat`] takes.
@@ -123,7 +128,7 @@ impl<S> Kind<S> {
             Kind::Paths(_) | Kind::Origins(_) => "list",
             Kind::SizeOrAuto(..) => "size or `auto`",
             Kind::HeartBeat(_) => "two durations",
-            Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::SlowConsumer(_) => "word",
+            Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::UserSend(_) | Kind::SlowConsumer(_) => "word",
             Kind::DeadLetter(_) => "queue or word",
             Kind::LatestKey(_) => "header name",
             Kind::Folder(_) => "folder",
@@ -158,6 +163,7 @@ impl<S> Kind<S> {
             }
             Kind::WhenFull(_) => words(WHEN_FULL.iter().map(|(word, _)| *word)),
             Kind::WhenExpired(_) => words(WHEN_EXPIRED.iter().map(|(word, _)| *word)),
+            Kind::UserSend(_) => words(USER_SEND.iter().map(|(word, _)| *word)),
             Kind::DeadLetter(_) => "\"own\", \"off\", or a queue such as \"/queue/dead\"".to_string(),
             Kind::SlowConsumer(_) => words(SLOW_CONSUMER),
             Kind::LatestKey(_) => "the name of a header, such as \"symbol\"".to_string(),
@@ -215,6 +221,12 @@ impl<S> Kind<S> {
             Kind::WhenExpired(at) => {
                 let word = text(value)?;
                 let known = WHEN_EXPIRED.iter().find(|(known, _)| *known == word);
+                *at(settings) = known.ok_or("not one of the words")?.1;
+                Ok(())
+            }
+            Kind::UserSend(at) => {
+                let word = text(value)?;
+                let known = USER_SEND.iter().find(|(known, _)| *known == word);
                 *at(settings) = known.ok_or("not one of the words")?.1;
                 Ok(())
             }
@@ -279,6 +291,10 @@ impl<S> Kind<S> {
             Kind::WhenExpired(at) => {
                 let expired = *at(settings);
                 quoted(WHEN_EXPIRED.iter().find(|(_, known)| *known == expired)?.0)
+            }
+            Kind::UserSend(at) => {
+                let send = *at(settings);
+                quoted(USER_SEND.iter().find(|(_, known)| *known == send)?.0)
             }
             Kind::DeadLetter(at) => quoted(match at(settings) {
                 DeadLetter::Own => "own",

@@ -25,6 +25,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("queue", "What holds for each queue that no [[policy]] matches."),
     ("topic", "What holds for each topic that no [[policy]] matches."),
     ("durable", "What durable subscriptions to topics may cost."),
+    ("user", "Destinations of users: /user/NAME/DESTINATION."),
     ("log", "What is written to stderr."),
 ];
 
@@ -524,6 +525,13 @@ pub(super) static OPTIONS: &[Opt] = &[
         duration(0..=YEAR, |b| &mut b.durable.grace_ms),
         "How long a full durable subscription without a consumer holds up the publishers of its topic, as a full queue \
          does; after that its oldest messages give way and are counted, so that a forgotten one cannot stop a topic.",
+    ),
+    server(
+        "user",
+        "send",
+        Kind::UserSend(|c| &mut c.settings.session.user_send),
+        "To whose /user/NAME/DESTINATION a client may SEND. none: nobody's. own: those of its own user. any: everybody's, as \
+         with Spring's simple broker. A user with may_send_to_users = true may in any case.",
     ),
     server(
         "log",

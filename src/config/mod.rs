@@ -17,6 +17,7 @@ mod policies;
 mod print;
 mod problem;
 mod unit;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use arguments::{Arguments, ConfigVerb, Options, StoreVerb, Verb};
 pub use print::{defaults, documentation};
 pub use problem::{Origin, Problem, Problems, Source, Spot};
 
+use crate::auth::User;
 use crate::server;
 use file::File;
 use kind::Value;
@@ -47,6 +49,8 @@ pub struct Config {
     pub settings: server::Settings,
     /// What is logged: a level, or directives as `tracing` reads them.
     pub log: String,
+    /// Who may connect; everybody if there is none.
+    pub users: Vec<User>,
 }
 
 impl Default for Config {
@@ -58,6 +62,7 @@ impl Default for Config {
                 ..server::Settings::default()
             },
             log: "info".to_string(),
+            users: Vec::new(),
         }
     }
 }
@@ -219,6 +224,7 @@ fn convert(loaded: &mut Loaded) -> Vec<Problem> {
     for given in in_order(given) {
         put(given, given.option.write(config, &given.value));
     }
+    config.users = lists.users.iter().map(|entry| entry.user.clone()).collect();
     let settings = &mut config.settings;
     // What a head may be is one limit, whether CONNECT has been accepted or not.
     let session = &mut settings.session;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::file::{Table, KINDS, SEPARATORS};
+use super::file::{Table, UserEntry, KINDS, SEPARATORS};
 use super::kind::quoted;
 use super::options::{Opt, OPTIONS, SECTIONS};
 use super::problem::Origin;
@@ -35,6 +35,15 @@ const EXAMPLES: &str = r##"
 #prefix = "/chat"
 #kind = "topic"
 #separator = "slash"
+
+# Users. Without any, everybody may connect, as whoever the login says. With some, only they may, with their passcode.
+# `hoofbeat passwd NAME` asks for a password and prints the entry. may_send_to_users is for the application's own
+# connection: it may SEND to /user/NAME/... of everybody.
+#
+#[[users]]
+#name = "joe"
+#password = "$argon2id$v=19$m=19456,t=2,p=1$L3+lDgLZ0NpwnTamhN22XQ$DDkvbpPTXa0KGrUsnsszNm+fStFz5WPAwDMh2TP0WjM"
+#may_send_to_users = false
 
 # Further virtual hosts, by the host header of CONNECT, each with destinations of its own. They are as the default one
 # except for what is set here; policies and prefixes, if any are set, replace those of the default one.
@@ -142,6 +151,18 @@ impl Loaded {
                 let value = option.show(&mut config);
                 line(&mut out, option, value, &self.origin(&option.name()));
             }
+        }
+        for UserEntry { user, spot } in &self.lists.users {
+            let origin = Origin::File(spot.clone());
+            let _ = writeln!(out, "\n[[users]]");
+            written(&mut out, "name", quoted(&user.name), &origin);
+            out.push_str("# password is not shown\n");
+            written(
+                &mut out,
+                "may_send_to_users",
+                user.may_send_to_users.to_string(),
+                &origin,
+            );
         }
         self.show_lists(&mut out, &self.lists.root, "");
         for (name, table) in &self.lists.hosts {

@@ -18,6 +18,8 @@ pub struct Spot {
     source: Arc<Source>,
     start: usize,
     end: usize,
+    /// What stands there is not to be shown.
+    secret: bool,
 }
 
 impl Spot {
@@ -26,7 +28,13 @@ impl Spot {
             source: source.clone(),
             start: span.start,
             end: span.end,
+            secret: false,
         }
+    }
+
+    /// The same place, without what stands there.
+    pub(super) fn secret(self) -> Spot {
+        Spot { secret: true, ..self }
     }
 
     /// The line it begins in, from 1.
@@ -48,6 +56,10 @@ impl Spot {
 
     /// The line of the file with a caret under each character of the spot (of its first line, if it has several).
     fn snippet(&self) -> String {
+        if self.secret {
+            let line = self.line().to_string();
+            return format!("  {line} | {}…", self.before());
+        }
         let rest = self.source.text.get(self.start..).unwrap_or_default();
         let rest = rest.lines().next().unwrap_or_default();
         let marked = self.source.text.get(self.start..self.end).unwrap_or_default();

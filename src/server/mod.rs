@@ -236,9 +236,10 @@ impl Shared {
 /// Whoever can reach an open broker can read and write everything in it.
 fn refuse_strangers(settings: &Settings) -> Result<(), Error> {
     let listeners = [(settings.websocket, "server.websocket"), (settings.tcp, "server.tcp")];
+    let anybody = settings.session.authentication.is_none();
     for (address, option) in listeners {
         match address {
-            Some(address) if !address.ip().is_loopback() && !settings.insecure_open => {
+            Some(address) if !address.ip().is_loopback() && !settings.insecure_open && anybody => {
                 return Err(Error::Open { address, option });
             }
             _ => {}

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::authenticate::{Credentials, Verdict};
 use super::receipts::Receipts;
-use super::{fault, Connected, Fault, Link, Principal, Session, State};
+use super::{fault, Connected, Fault, Link, Principal, Session, State, Step};
 use crate::broker::{Broker, Now};
 use crate::stomp::headers::unescape;
 use crate::stomp::heartbeat::{HeartBeat, Liveness, Tolerance};
@@ -13,6 +14,18 @@ use crate::stomp::{encode, Command, Frame, Version};
 
 /// What CONNECTED's `server` header says.
 const SERVER: &str = concat!("Hoofbeat/", env!("CARGO_PKG_VERSION"));
+
+/// A client whose CONNECT could be read, and is admitted or not.
+#[derive(Debug)]
+pub(super) struct Joining {
+    version: Version,
+    broker: Arc<Broker>,
+    /// The client's and ours.
+    heart_beat: (HeartBeat, HeartBeat),
+    client_id: Option<Box<str>>,
+    /// Where the decision comes.
+    verdict: Option<Verdict>,
+}
 
 impl Session {
     /// The first frame: it must be CONNECT, or STOMP.
@@ -40,9 +53,66 @@ impl Session {
                 receive: self.settings.heart_beat_receive_ms,
             },
         };
-        let session = format!("{:032x}", self.id);
         let login = self.field(frame, "login", version).filter(|login| !login.is_empty());
-        let client_id = self.field(frame, "client-id", version).map(|id| id.into());
+        let joining = Joining {
+            version,
+            broker,
+            heart_beat: (client, server),
+            client_id: self.field(frame, "client-id", version).map(|id| id.into()),
+            verdict: None,
+        };
+        // Nothing is read before CONNECTED, so the decoder may know at once.
+        self.agreed = Some((version, self.settings.connected, self.settings.strict));
+        let Some(authentication) = &self.settings.authentication else {
+            let principal = Principal::named(login.as_deref().unwrap_or_default());
+            self.admit(joining, principal, now);
+            return Ok(());
+        };
+        let credentials = Credentials {
+            login: login.map(Cow::into),
+            passcode: self.field(frame, "passcode", version).map(Cow::into),
+            host: self.field(frame, "host", version).map(Cow::into),
+        };
+        let verdict = authentication.ask(credentials, &self.outbound);
+        self.state = State::Joining(Box::new(Joining {
+            verdict: Some(verdict),
+            ..joining
+        }));
+        Ok(())
+    }
+
+    /// Goes on with a CONNECT that has been decided on; nothing if it has not.
+    pub(super) fn join(&mut self, now: Now) -> Step {
+        let State::Joining(joining) = &mut self.state else {
+            return Step::Done;
+        };
+        let Some(decided) = joining.verdict.as_ref().and_then(Verdict::take) else {
+            return Step::Done;
+        };
+        match (decided, std::mem::replace(&mut self.state, State::Connecting)) {
+            (Some(principal), State::Joining(joining)) => {
+                self.admit(*joining, principal, now);
+                Step::Done
+            }
+            _ => {
+                self.hosts.default.counters().bad_credentials.one();
+                // The same words whatever was wrong: which names there are is nobody's business.
+                let detail =
+                    "The headers \"login\" and \"passcode\" are not those of a user of this server ([[users]]).";
+                self.fail(Fault::new(fault::BAD_CREDENTIALS, detail))
+            }
+        }
+    }
+
+    fn admit(&mut self, joining: Joining, principal: Principal, now: Now) {
+        let Joining {
+            version,
+            broker,
+            heart_beat: (client, server),
+            client_id,
+            verdict: _,
+        } = joining;
+        let session = format!("{:032x}", self.id);
         let heart_beat = server.to_string();
         let mut headers = vec![
             ("version", version.as_str()),
@@ -50,12 +120,10 @@ impl Session {
             ("session", session.as_str()),
             ("server", SERVER),
         ];
-        if let Some(login) = &login {
-            headers.push(("user-name", login));
+        if let Some(name) = &principal.name {
+            headers.push(("user-name", name));
         }
         self.outbound.control(encode::connected(&headers));
-        self.agreed = Some((version, self.settings.connected, self.settings.strict));
-        let principal = Principal::named(login.as_deref().unwrap_or_default());
         let presence = broker.greet(principal.name.clone(), broker.token(self.id).into());
         self.state = State::Connected(Box::new(Connected {
             version,
@@ -84,7 +152,6 @@ impl Session {
             unfinished_since: None,
             leaving: None,
         }));
-        Ok(())
     }
 
     /// A header of CONNECT: taken as it stands but for a 1.0 client, whose blanks are not meant.

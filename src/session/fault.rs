@@ -53,6 +53,8 @@ faults! {
     UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
     /// A virtual host that is not configured, where that is asked for.
     UNKNOWN_HOST = ("unknown-host", "Unknown virtual host", 1008);
+    /// The login or the passcode is wrong, or not there.
+    BAD_CREDENTIALS = ("bad-credentials", "Wrong login or passcode", 1008);
     /// A header that the frame must have is not there.
     MISSING_HEADER = ("missing-header", "Missing header", 1002);
     /// A header's value cannot be read.

@@ -6,10 +6,12 @@
 //! ```text
 //!              CONNECT accepted           DISCONNECT, fault, stop
 //! Connecting ───────────────────▶ Connected ─────────────────────▶ Closing
-//!      └──────────────── fault, time ────────────────────────────────▲
+//!      │   (Joining: its passcode is being checked)                  ▲
+//!      └──────────────── fault, time ────────────────────────────────┘
 //! ```
 
 mod acknowledge;
+mod authenticate;
 mod blocked;
 mod connect;
 mod connected;
@@ -32,11 +34,13 @@ use crate::broker::{Broker, Destination, FrameSink, Now, Outbound, Presence, Sub
 use crate::stomp::heartbeat::Liveness;
 use crate::stomp::{DecodeError, Frame, Limits, Version};
 
+pub use authenticate::{Answer, Authentication, Authenticator, Credentials};
 pub use fault::Fault;
 pub use principal::Principal;
 pub use settings::Settings;
 
 use blocked::Blocked;
+use connect::Joining;
 use receipts::Receipts;
 use transaction::Transaction;
 
@@ -102,6 +106,8 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Connecting,
+    /// CONNECT has come and is being decided on; nothing is read meanwhile.
+    Joining(Box<Joining>),
     Connected(Box<Connected>),
     /// It has been told how to close; nothing is taken any more. What it holds is given back at its end.
     Closing(Option<Box<Connected>>),
@@ -184,7 +190,7 @@ impl Session {
     pub fn principal(&self) -> Option<&Principal> {
         match &self.state {
             State::Connected(connected) | State::Closing(Some(connected)) => Some(&connected.principal),
-            State::Connecting | State::Closing(None) => None,
+            State::Connecting | State::Joining(_) | State::Closing(None) => None,
         }
     }
 
@@ -199,7 +205,7 @@ impl Session {
         match &self.state {
             State::Connecting => true,
             State::Connected(connected) => connected.accepts_input() && self.outbound.has_room_for_control(),
-            State::Closing(_) => false,
+            State::Joining(_) | State::Closing(_) => false,
         }
     }
 
@@ -208,12 +214,12 @@ impl Session {
         self.last = now;
         let receipt = match &self.state {
             State::Closing(_) => return Step::Done,
-            State::Connecting => None,
+            State::Connecting | State::Joining(_) => None,
             State::Connected(_) => frame.headers.get("receipt"),
         };
         let done = match &mut self.state {
             State::Connected(connected) => connected.receive(&frame, receipt.as_deref(), now),
-            State::Connecting | State::Closing(_) => self.connect(&frame, now),
+            State::Connecting | State::Joining(_) | State::Closing(_) => self.connect(&frame, now),
         };
         match done {
             Ok(()) => self.settled(),
@@ -227,7 +233,7 @@ impl Session {
     pub fn malformed(&mut self, error: DecodeError, _now: Now) -> Step {
         match self.state {
             State::Closing(_) => Step::Done,
-            State::Connecting | State::Connected(_) => self.fail(Fault::from(error)),
+            State::Connecting | State::Joining(_) | State::Connected(_) => self.fail(Fault::from(error)),
         }
     }
 
@@ -248,6 +254,9 @@ impl Session {
     pub fn wake(&mut self, now: Now) -> Step {
         let nudged = self.outbound.take_nudge();
         let called = self.outbound.take_call();
+        if matches!(self.state, State::Joining(_)) {
+            return self.join(now);
+        }
         let State::Connected(connected) = &mut self.state else {
             return Step::Done;
         };
@@ -312,7 +321,7 @@ impl Session {
     /// When [`Session::advance`] must be called, in `Now::mono`.
     pub fn deadline(&self) -> Option<u64> {
         match &self.state {
-            State::Connecting => Some(self.opened + self.settings.connect_ms),
+            State::Connecting | State::Joining(_) => Some(self.opened + self.settings.connect_ms),
             State::Connected(connected) => connected.deadline(),
             State::Closing(_) => None,
         }
@@ -321,7 +330,15 @@ impl Session {
     /// Does what is due: CONNECT deadline, heart-beats, blocked SENDs, transaction age.
     pub fn advance(&mut self, now: Now) -> Step {
         match &mut self.state {
-            State::Connecting if now.mono < self.opened + self.settings.connect_ms => Step::Done,
+            State::Connecting | State::Joining(_) if now.mono < self.opened + self.settings.connect_ms => Step::Done,
+            State::Joining(_) => {
+                let limit = self.settings.connect_ms;
+                let detail = format!(
+                    "Your passcode could not be checked within {limit} ms (session.connect_timeout) of the connection; \
+                     try again later."
+                );
+                self.fail(Fault::new(fault::CONNECT_TIMEOUT, detail))
+            }
             State::Connecting => {
                 let limit = self.settings.connect_ms;
                 let detail = format!("No CONNECT came within {limit} ms (session.connect_timeout) of the connection.");
@@ -340,7 +357,7 @@ impl Session {
     pub fn shutdown(&mut self, _now: Now) -> Step {
         match &mut self.state {
             State::Closing(_) => Step::Done,
-            State::Connecting => self.stop(),
+            State::Connecting | State::Joining(_) => self.stop(),
             State::Connected(connected) => {
                 connected.leaving.get_or_insert(STOPPED);
                 self.settled()
@@ -353,7 +370,7 @@ impl Session {
     pub fn end(&mut self, now: Now) {
         match std::mem::replace(&mut self.state, State::Closing(None)) {
             State::Connected(connected) | State::Closing(Some(connected)) => connected.end(now),
-            State::Connecting | State::Closing(None) => {}
+            State::Connecting | State::Joining(_) | State::Closing(None) => {}
         }
         self.outbound.close();
     }
@@ -399,7 +416,7 @@ impl Session {
                 }
                 connected.version
             }
-            State::Connecting | State::Closing(_) => Version::V1_0,
+            State::Connecting | State::Joining(_) | State::Closing(_) => Version::V1_0,
         };
         self.outbound.control(fault.frame(version));
         self.close(Close {
@@ -416,7 +433,7 @@ impl Session {
                 connected.stop_waiting();
                 Some(connected)
             }
-            State::Connecting | State::Closing(None) => None,
+            State::Connecting | State::Joining(_) | State::Closing(None) => None,
         };
         self.state = State::Closing(held);
         Step::Close(close)

@@ -7,6 +7,8 @@ use std::sync::Arc;
 pub struct Principal {
     /// The user's name; `None` for nobody. While nothing authenticates clients it is their `login`.
     pub name: Option<Arc<str>>,
+    /// It may SEND to `/user/NAME/…` of any user, whatever [`UserSend`](super::settings::UserSend) says.
+    pub may_send_to_users: bool,
 }
 
 impl Principal {
@@ -14,6 +16,7 @@ impl Principal {
     pub fn named(name: &str) -> Principal {
         Principal {
             name: (!name.is_empty()).then(|| name.into()),
+            may_send_to_users: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator may set about sessions.
 
+use super::Authentication;
 use crate::stomp::Limits;
 
 /// Settings of every session.
@@ -43,6 +44,22 @@ pub struct Settings {
     pub strict_host: bool,
     /// Take the escapes that go-stomp puts into CONNECT (`\c`, `\\`) as escapes, against the specification.
     pub unescape_connect: bool,
+    /// Who says whether a client may connect, and as whom. `None`: everybody may, as whoever the `login` says.
+    pub authentication: Option<Authentication>,
+    /// Who may SEND to `/user/NAME/…`.
+    pub user_send: UserSend,
+}
+
+/// Whose `/user` destinations a client may SEND to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UserSend {
+    /// Nobody's, unless its [`Principal`](super::Principal) says that it may.
+    #[default]
+    None,
+    /// Those of its own user.
+    Own,
+    /// Everybody's, as with Spring's simple broker.
+    Any,
 }
 
 impl Default for Settings {
@@ -73,6 +90,8 @@ impl Default for Settings {
             strict: false,
             strict_host: false,
             unescape_connect: false,
+            authentication: None,
+            user_send: UserSend::None,
         }
     }
 }

@@ -352,7 +352,8 @@ error: hoofbeat.toml:2:7: server.tcp = \"0.0.0.0:61613\" can be reached from oth
 authenticates clients: whoever connects may publish, subscribe and empty queues
   2 | tcp = \"0.0.0.0:61613\"
     |       ^^^^^^^^^^^^^^^
-  = listen on 127.0.0.1, or say that it is meant: --insecure-open or server.insecure_open = true",
+  = listen on 127.0.0.1, name users ([[users]], hoofbeat passwd), or say that it is meant: --insecure-open or \
+server.insecure_open = true",
     );
 }
 

@@ -1,6 +1,7 @@
 //! Reading, precedence, conversion, and the text of each error.
 
 mod error_texts;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -99,6 +100,7 @@ fn other_value(option: &Opt) -> String {
         "two durations" => "\"3s,4s\"".to_string(),
         "word" if option.key == "full" => "\"reject\"".to_string(),
         "word" if option.key == "expired" => "\"dead-letter\"".to_string(),
+        "word" if option.key == "send" => "\"own\"".to_string(),
         "word" => "\"latest-only\"".to_string(),
         "queue or word" => "\"/queue/dead\"".to_string(),
         "header name" => "\"symbol\"".to_string(),
@@ -200,9 +202,17 @@ fn every_field_of_the_settings_has_an_option() {
         }
     }
     text.push_str("[[policy]]\npattern = \"/queue/x\"\n[[prefix]]\nprefix = \"/chat\"\nkind = \"topic\"\n[hosts.a]\n");
+    text.push_str(&users::entry(&format!(
+        "name = \"joe\"\npassword = \"{}\"",
+        users::HASH
+    )));
     let after = leaves(&load_file(&text).config);
     // Of a store that is the store's own: its secret, and when it looks again at a disk that is unwell.
-    let own = |place: &String| place.ends_with("store.salt") || place.ends_with("store.retry");
+    // An authenticator is made of the users when the server starts.
+    let own = |place: &String| {
+        let ends = ["store.salt", "store.retry", "session.authentication"];
+        ends.iter().any(|end| place.ends_with(end))
+    };
     for (place, value) in leaves(&Config::default()).into_iter().filter(|(place, _)| !own(place)) {
         assert_ne!(after.get(&place), Some(&value), "{place} has no option");
     }
