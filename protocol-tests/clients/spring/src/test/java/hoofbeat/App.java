@@ -39,23 +39,38 @@ final class App implements AutoCloseable {
         this.context = context;
     }
 
-    /** Starts a node of it. {@code broadcasts} are the two topics by which Spring's nodes tell each other of users, or none. */
+    /** Starts a node of it, with the topics by which Spring's nodes tell each other of users, or without. */
     static App start(Broker broker, boolean registry, boolean unresolved) {
+        return start(broker.tcp(), registry, unresolved, false);
+    }
+
+    /** Starts a node of it that has Spring's own simple broker instead of a relay, and takes frames in their order. */
+    static App alone() {
+        return start(0, false, false, true);
+    }
+
+    /** Starts a node of it whose relay has the broker at this port, and which takes frames in their order. */
+    static App before(int port) {
+        return start(port, false, false, true);
+    }
+
+    private static App start(int port, boolean registry, boolean unresolved, boolean ordered) {
         ConfigurableApplicationContext context = new SpringApplicationBuilder(Code.class)
                 .web(WebApplicationType.SERVLET)
                 .properties(Map.of(
                         "server.port", "0",
-                        "relay.port", Integer.toString(broker.tcp()),
+                        "relay.port", Integer.toString(port),
+                        "relay.ordered", ordered,
                         "relay.registry", registry,
                         "relay.unresolved", unresolved,
                         "spring.main.banner-mode", "off",
                         "spring.jmx.enabled", "false",
                         "logging.level.root", "WARN"))
                 .run();
-        App app = new App(context);
-        Wait.until("the relay is connected", () -> app.context.getBean("stompBrokerRelayMessageHandler", AbstractBrokerMessageHandler.class)
-                .isBrokerAvailable());
-        return app;
+        AbstractBrokerMessageHandler broker = context.getBean(
+                port == 0 ? "simpleBrokerMessageHandler" : "stompBrokerRelayMessageHandler", AbstractBrokerMessageHandler.class);
+        Wait.until("the broker is there", broker::isBrokerAvailable);
+        return new App(context);
     }
 
     URI url(String user) {
@@ -102,21 +117,26 @@ final class App implements AutoCloseable {
 
         @Override
         public void configureMessageBroker(MessageBrokerRegistry registry) {
-            StompBrokerRelayRegistration relay = registry.enableStompBrokerRelay("/topic", "/queue")
-                    .setRelayPort(environment.getRequiredProperty("relay.port", Integer.class));
+            registry.setApplicationDestinationPrefixes("/app");
+            // Else Spring itself may deliver out of order.
+            registry.setPreservePublishOrder(true);
+            int port = environment.getRequiredProperty("relay.port", Integer.class);
+            if (port == 0) {
+                registry.enableSimpleBroker("/topic", "/queue");
+                return;
+            }
+            StompBrokerRelayRegistration relay = registry.enableStompBrokerRelay("/topic", "/queue").setRelayPort(port);
             if (environment.getRequiredProperty("relay.registry", Boolean.class)) {
                 relay.setUserRegistryBroadcast("/topic/simp-user-registry");
             }
             if (environment.getRequiredProperty("relay.unresolved", Boolean.class)) {
                 relay.setUserDestinationBroadcast("/topic/unresolved-user-destination");
             }
-            registry.setApplicationDestinationPrefixes("/app");
-            // Else Spring itself may deliver out of order.
-            registry.setPreservePublishOrder(true);
         }
 
         @Override
         public void registerStompEndpoints(StompEndpointRegistry endpoints) {
+            endpoints.setPreserveReceiveOrder(environment.getRequiredProperty("relay.ordered", Boolean.class));
             endpoints.addEndpoint("/ws").setHandshakeHandler(new UserFromQuery());
         }
 
