@@ -19,9 +19,8 @@ use super::clock::Clock;
 use super::roster::{Seat, Stage};
 use super::stats::Counters;
 use super::transport::{Ended, Input, Transport};
+use super::turns::{Pace, Quiet};
 
-/// Frames read in one turn: enough that what they cause is written in large batches.
-const TURN_FRAMES: usize = 128;
 /// Octets read in one turn; the last read may go beyond it.
 const TURN_OCTETS: usize = 64 << 10;
 /// Batches written in one turn, each of at most 64 frames or 64 KiB.
@@ -41,6 +40,7 @@ pub(super) struct Parts {
     pub(super) seat: Seat,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
+    pub(super) quiet: Arc<Quiet>,
     pub(super) write_ms: u64,
     pub(super) linger_ms: u64,
 }
@@ -51,6 +51,7 @@ pub(super) struct Connection<T> {
     decoder: Decoder,
     limits: Limits,
     parts: Parts,
+    pace: Pace,
     phase: Phase,
     /// When the socket must have taken something, if it is full.
     write_due: Option<u64>,
@@ -103,6 +104,7 @@ impl<T: Transport> Connection<T> {
             decoder: Decoder::new(parts.limits),
             limits: parts.limits,
             parts,
+            pace: Pace::default(),
             phase: Phase::Open,
             write_due: None,
             stopping: Stopping::No,
@@ -181,18 +183,25 @@ impl<T: Transport> Connection<T> {
         if self.transport.replies_waiting() > REPLIES_WAITING && !self.flush(cx, now)? {
             return Ok(Rest::Idle);
         }
+        let most = self.parts.quiet.frames(now);
         let (mut frames, mut octets) = (0, 0);
         while self.is_open() {
             if !self.parts.session.accepts_input() {
                 return Ok(Rest::Held);
             }
             let replies = self.transport.replies_waiting() > REPLIES_WAITING;
-            if frames >= TURN_FRAMES || octets >= TURN_OCTETS || replies {
+            if frames >= most || octets >= TURN_OCTETS || replies {
+                self.pace.read(&self.parts.quiet, false, now);
                 return Ok(Rest::Spent);
             }
             frames += 1;
             match self.transport.poll_input(cx) {
-                Poll::Pending => return Ok(Rest::Idle),
+                // Beats alone are in no hurry.
+                Poll::Pending if octets == 0 => return Ok(Rest::Idle),
+                Poll::Pending => {
+                    self.pace.read(&self.parts.quiet, true, now);
+                    return Ok(Rest::Idle);
+                }
                 Poll::Ready(Input::Octets) => octets += self.execute(now),
                 Poll::Ready(Input::Beat) => {}
                 Poll::Ready(Input::Ended(Ended::HalfClosed)) if octets > 0 => {

@@ -28,6 +28,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod turns;
 mod websocket;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ struct Shared {
     origins: Origins,
     roster: Arc<Roster>,
     counters: Arc<Counters>,
+    quiet: Arc<turns::Quiet>,
     refusals: Arc<Semaphore>,
     clock: Clock,
     echo: Option<Echo>,
@@ -130,6 +132,7 @@ impl Server {
             origins,
             roster: Roster::new(cap),
             counters: Arc::default(),
+            quiet: Arc::default(),
             refusals: http::refusals(),
             clock,
             echo,
@@ -290,6 +293,7 @@ fn begin<T: Transport + 'static>(shared: &Arc<Shared>, transport: T, mut seat: S
         seat,
         clock: shared.clock,
         counters: shared.counters.clone(),
+        quiet: shared.quiet.clone(),
         write_ms: shared.settings.write_ms,
         linger_ms: shared.settings.linger_ms,
     };
