@@ -5,12 +5,18 @@
 // A broken simulation is to fail loudly.
 #![allow(clippy::expect_used)]
 
+mod choice;
+mod client;
+mod drain;
+mod durable;
 mod ground;
 mod operations;
 mod paper;
+mod places;
 mod promises;
 #[path = "../model/random.rs"]
 mod random;
+mod sends;
 #[path = "../model/wire.rs"]
 mod wire;
 mod world;
@@ -22,6 +28,36 @@ use promises::Broken;
 use world::World;
 
 type Marks = BTreeSet<&'static str>;
+
+/// What every run of many seeds must have met at least once.
+const MARKS: &[&str] = &[
+    "a group moved",
+    "aborted",
+    "ACK in a transaction",
+    "alone",
+    "browsed",
+    "COMMIT refused for good",
+    "committed",
+    "dead: delivery-limit",
+    "dead: expired",
+    "dead: maxlen",
+    "dead: rejected",
+    "durable: come back",
+    "durable: forgotten",
+    "durable: in use",
+    "durable: made",
+    "durable: removed",
+    "durable: shared",
+    "durable: too many",
+    "looked at all",
+    "may have been forgotten",
+    "NACK with a delay",
+    "redelivered",
+    "refused",
+    "refused after waiting",
+    "refused for good",
+    "selector",
+];
 
 /// Runs the operations of a seed; the marks it reached, or the broken promise and what led to it.
 fn run(seed: u64, operations: &[u64]) -> Result<Marks, (Broken, Vec<String>)> {
@@ -99,6 +135,8 @@ fn every_promise_is_kept() {
     }
     println!("reached: {marks:?}");
     assert_eq!(finds, 0, "broken promises");
+    let missed: Vec<_> = MARKS.iter().filter(|mark| !marks.contains(*mark)).collect();
+    assert!(one || missed.is_empty(), "never reached: {missed:?}");
 }
 
 /// Fails with the fewest operations that show it.

@@ -1,88 +1,25 @@
 //! A broker, its clients and its journal in one thread and on one virtual clock; and the end of all of them in a crash.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use hoofbeat::broker::journal::{Listener, Recovered, Report};
-use hoofbeat::broker::{self, Broker, FrameSink, Now};
+use hoofbeat::broker::settings::QueuePolicy;
+use hoofbeat::broker::{self, Broker, Now};
 use hoofbeat::session::{Hosts, Link, Session, Step};
 use hoofbeat::stomp::Decoder;
 
+use crate::client::{Client, Meaning};
+use crate::durable::Durables;
 use crate::ground::{Ground, Start};
-use crate::promises::{Broken, Fact, Gone, Promises};
+use crate::places::{BLOCKING, PLACES};
+use crate::promises::{Broken, Given, Gone, Key, Promises};
 use crate::random::Random;
 use crate::wire::Frame;
 
 /// When virtual time begins, in milliseconds since 1970.
 const EPOCH: u64 = 1_800_000_000_000;
-
-/// The octets a session wrote, frame by frame.
-#[derive(Debug, Default)]
-pub struct Socket {
-    position: u64,
-    written: VecDeque<(u64, Vec<u8>)>,
-    taken: u64,
-}
-
-impl FrameSink for Socket {
-    fn frame(&mut self, parts: &[&[u8]], _utf8: bool) {
-        let frame = parts.concat();
-        self.position += frame.len() as u64;
-        self.written.push_back((self.position, frame));
-    }
-
-    fn position(&self) -> u64 {
-        self.position
-    }
-}
-
-/// What a RECEIPT will mean.
-#[derive(Clone, Debug)]
-pub enum Meaning {
-    Nothing,
-    Sent(u64),
-    Acked(Vec<u64>),
-    /// Tries that failed: the message, and how many then.
-    Nacked(Vec<(u64, u32)>),
-    Committed(usize),
-}
-
-/// A subscription as its client sees it.
-#[derive(Clone, Debug)]
-pub struct Consumer {
-    pub queue: String,
-    pub mode: &'static str,
-    pub prefetch: usize,
-    pub live: bool,
-    /// It may hold more than its credit.
-    pub loose: bool,
-    /// Taken and not settled: the id to acknowledge by, the number, and the `delivery-count`.
-    pub held: Vec<(String, u64, u32)>,
-}
-
-/// An open transaction as its client sees it.
-#[derive(Clone, Debug, Default)]
-pub struct Open {
-    pub sends: Vec<(u64, Fact)>,
-    /// The subscription, and what it held.
-    pub acks: Vec<(String, (String, u64, u32))>,
-}
-
-pub struct Client {
-    session: Session,
-    decoder: Decoder,
-    socket: Socket,
-    /// Numbers clients of all times apart.
-    pub number: usize,
-    pub version: u8,
-    /// Asked for and not answered.
-    receipts: VecDeque<(String, Meaning)>,
-    pub consumers: BTreeMap<String, Consumer>,
-    pub open: BTreeMap<String, Open>,
-    pub over: bool,
-    pub closing: bool,
-}
 
 /// Takes the journal's reports; they are given to the broker between two operations.
 #[derive(Debug, Default)]
@@ -95,7 +32,7 @@ impl Listener for Post {
 }
 
 pub struct World {
-    settings: broker::Settings,
+    pub settings: broker::Settings,
     session: Arc<hoofbeat::session::Settings>,
     pub broker: Arc<Broker>,
     hosts: Arc<Hosts>,
@@ -106,8 +43,16 @@ pub struct World {
     pub now: u64,
     boots: u64,
     pub sessions: usize,
-    /// Numbers taken, while everything is taken out.
-    pub found: BTreeMap<u64, u32>,
+    /// Durable subscriptions, by place.
+    pub durables: Durables,
+    /// Who was given a message of a group last: the place and the group, the client and its subscription.
+    pub groups: BTreeMap<(usize, String), (usize, String)>,
+    /// No crash since the queues were empty: none holds more than it may.
+    pub bounded: bool,
+    /// The operation that is being done.
+    pub operation: u64,
+    /// Messages taken, while everything is taken out.
+    pub found: BTreeMap<Key, u32>,
     /// Messages that the last start found.
     pub recovered: usize,
     /// The disk misbehaves, or did: any session may have been told so, and end.
@@ -132,6 +77,10 @@ impl World {
             now: 0,
             boots: 1,
             sessions: 0,
+            durables: Durables::default(),
+            groups: BTreeMap::new(),
+            bounded: true,
+            operation: 0,
             found: BTreeMap::new(),
             recovered: 0,
             unwell: false,
@@ -175,18 +124,7 @@ impl World {
         let id = (number as u128) << 64 | number as u128;
         let (hosts, settings) = (Arc::clone(&self.hosts), Arc::clone(&self.session));
         let session = Session::new(hosts, settings, Link::Tcp, id, self.now());
-        let client = Client {
-            session,
-            decoder: Decoder::new(self.session.before_connect),
-            socket: Socket::default(),
-            number,
-            version: 0,
-            receipts: VecDeque::new(),
-            consumers: BTreeMap::new(),
-            open: BTreeMap::new(),
-            over: false,
-            closing: false,
-        };
+        let client = Client::new(session, Decoder::new(self.session.before_connect), number);
         let free = self.clients.iter().position(|client| client.over);
         let at = free.unwrap_or(self.clients.len());
         match free {
@@ -274,6 +212,8 @@ impl World {
             "RECEIPT" => {
                 let next = self.clients[at].receipts.pop_front();
                 let (id, meaning) = next.ok_or_else(|| format!("a RECEIPT that nobody asked for: {frame:?}"))?;
+                let client = &mut self.clients[at];
+                client.waits.take_if(|waits| *waits == id);
                 match frame.is("receipt-id", &id) {
                     true => self.receipted(meaning),
                     false => Err(format!("waited for RECEIPT {id}: {frame:?}")),
@@ -282,6 +222,7 @@ impl World {
             "MESSAGE" => self.message(at, frame),
             "ERROR" => {
                 self.clients[at].closing = true;
+                self.clients[at].error = Some(frame.clone());
                 Ok(())
             }
             _ => Ok(()),
@@ -292,12 +233,13 @@ impl World {
         let promises = &mut self.promises;
         match meaning {
             Meaning::Nothing => {}
-            Meaning::Sent(number) => promises.receipted(number),
-            Meaning::Acked(numbers) => promises.settled(&numbers, Gone::Yes),
-            Meaning::Nacked(tries) => {
-                for (number, tries) in tries {
-                    if let Some(fact) = promises.facts.get_mut(&number) {
+            Meaning::Sent(keys) => promises.receipted(&keys),
+            Meaning::Acked(keys) => promises.settled(&keys, Gone::Yes),
+            Meaning::Nacked(tries, due) => {
+                for (key, tries) in tries {
+                    if let Some(fact) = promises.facts.get_mut(&key) {
                         fact.tries = fact.tries.max(tries);
+                        fact.due_for_good = fact.due_for_good.max(due);
                     }
                 }
             }
@@ -305,43 +247,97 @@ impl World {
                 let transaction = &mut promises.transactions[at];
                 transaction.counts = Some(true);
                 let (sends, acks) = (transaction.sends.clone(), transaction.acks.clone());
-                sends.into_iter().for_each(|number| promises.receipted(number));
+                promises.receipted(&sends);
                 promises.settled(&acks, Gone::Yes);
+            }
+            Meaning::Subscribed(place, times) => self.durables.receipted(place, times),
+            Meaning::Removed(place, keys) => {
+                self.durables.removed_for_good(place);
+                promises.settled(&keys, Gone::Yes);
             }
         }
         Ok(())
     }
 
     fn message(&mut self, at: usize, frame: &Frame) -> Result<(), Broken> {
-        let number = self.promises.delivered(frame)?;
-        if frame.is("redelivered", "true") {
-            self.mark("redelivered");
-        }
-        *self.found.entry(number).or_default() += 1;
-        let client = &mut self.clients[at];
+        let now = self.unix_ms();
         let id = frame.get("subscription").unwrap_or_default();
+        let client = &mut self.clients[at];
         let Some(consumer) = client.consumers.get_mut(id) else {
             return Err(format!("no subscription has it: {frame:?}"));
         };
-        if consumer.mode == "auto" {
-            self.promises.settled(&[number], Gone::Now);
-            return Ok(());
+        let given = Given {
+            frame,
+            place: consumer.place,
+            dead: consumer.dead,
+            now,
+        };
+        let selector = consumer.selector;
+        if let Some(browse) = &mut consumer.browse {
+            return browse.shows(&given, selector, &self.promises);
         }
-        let ack = frame
-            .get("ack")
-            .or(frame.get("message-id"))
-            .unwrap_or_default()
-            .to_owned();
+        let key = self.promises.delivered(&given)?;
+        let sent = &self.promises.facts[&key].sent;
+        if !consumer.wants(sent) {
+            return Err(format!("its selector does not match: {frame:?}"));
+        }
         let count = frame.get("delivery-count").and_then(|n| n.parse().ok()).unwrap_or(1);
-        consumer.held.push((ack, number, count));
-        match consumer.held.len() > consumer.prefetch && !consumer.loose {
-            true => Err(format!(
-                "{} at once with a prefetch of {}",
-                consumer.held.len(),
-                consumer.prefetch
-            )),
-            false => Ok(()),
+        let ack = frame.get("ack").or(frame.get("message-id")).unwrap_or_default();
+        match consumer.mode {
+            "auto" => self.promises.settled(&[key], Gone::Now),
+            _ => consumer.held.push((ack.to_owned(), key, count)),
         }
+        let (held, prefetch) = (consumer.held.len(), consumer.prefetch);
+        if held > prefetch && !consumer.loose {
+            return Err(format!("{held} at once with a prefetch of {prefetch}"));
+        }
+        if frame.is("redelivered", "true") {
+            self.mark("redelivered");
+        }
+        if given.dead {
+            self.mark(match frame.get("dead-letter-reason") {
+                Some("rejected") => "dead: rejected",
+                Some("expired") => "dead: expired",
+                Some("maxlen") => "dead: maxlen",
+                _ => "dead: delivery-limit",
+            });
+        }
+        *self.found.entry(key).or_default() += 1;
+        match given.dead {
+            true => Ok(()),
+            false => self.is_the_one(at, id, key),
+        }
+    }
+
+    /// The ERROR that a session has ended with, whether it was read or not.
+    pub fn last_words(&mut self, at: usize) -> Result<Option<Frame>, Broken> {
+        while self.turn(at)? {}
+        let client = &self.clients[at];
+        if client.error.is_some() {
+            return Ok(client.error.clone());
+        }
+        let unread = client.socket.written.iter().map(|(_, octets)| octets);
+        let error = unread.rev().find(|octets| octets.starts_with(b"ERROR"));
+        error.map(|octets| Frame::decode(octets, client.version)).transpose()
+    }
+
+    /// A session has ended with an ERROR: what waited for room is nowhere, if that is what it says.
+    pub fn fail(&mut self, at: usize) -> Result<(), Broken> {
+        let waits = self.clients[at].waits.clone();
+        let error = self.last_words(at)?.filter(|error| error.is("code", "queue-full"));
+        if let (Some(waits), Some(error)) = (waits, error) {
+            if error.is("receipt-id", &waits) {
+                self.mark("refused after waiting");
+                match self.clients[at].waits_for() {
+                    Some(Meaning::Sent(keys)) => self.promises.settled(&keys, Gone::Yes),
+                    Some(Meaning::Committed(commit)) => self.promises.refuse_commit(commit),
+                    _ => {}
+                }
+                self.clients[at].waits = None;
+            }
+        }
+        self.end(at);
+        Ok(())
     }
 
     /// A client is gone without a word.
@@ -352,44 +348,60 @@ impl World {
         self.left(at);
     }
 
-    /// What the end of a client means for what it held.
+    /// What the end of a client means for what it held, and for what waited.
     fn left(&mut self, at: usize) {
         let client = &mut self.clients[at];
         client.over = true;
-        let dead = client
-            .consumers
-            .values()
-            .filter(|consumer| consumer.queue.contains("DLQ."));
-        let last_try: Vec<u64> = dead
-            .flat_map(|consumer| consumer.held.iter().map(|(_, n, _)| *n))
+        let dead = client.consumers.values().filter(|consumer| consumer.dead);
+        let last_try: Vec<Key> = dead
+            .flat_map(|consumer| consumer.held.iter().map(|(_, key, _)| *key))
             .collect();
         // What waits among the dead does not die again: after too many tries it is dropped.
         self.promises.doubt(&last_try);
-        let queues: Vec<String> = client
-            .consumers
-            .values()
-            .map(|consumer| consumer.queue.clone())
-            .collect();
+        match client.waits_for() {
+            Some(Meaning::Sent(keys)) => self.promises.doubt(&keys),
+            Some(Meaning::Committed(commit)) => self.promises.doubt_commit(commit),
+            _ => {}
+        }
+        client.waits = None;
+        let places: Vec<usize> = client.consumers.values().map(|consumer| consumer.place).collect();
         client.consumers.clear();
-        for queue in queues {
-            self.note_consumers(&queue);
+        for place in places {
+            self.note_consumers(place);
         }
     }
 
-    /// Live consumers of a queue.
-    pub fn consumers(&self, queue: &str) -> usize {
+    /// Those who compete for what is sent to a place.
+    pub fn consumers(&self, place: usize) -> usize {
         let clients = self.clients.iter().filter(|client| !client.over);
         let all = clients.flat_map(|client| client.consumers.values());
-        all.filter(|consumer| consumer.live && consumer.queue == queue).count()
+        all.filter(|consumer| consumer.takes_from(place)).count()
     }
 
-    /// The number of a queue's consumers has changed.
-    pub fn note_consumers(&mut self, queue: &str) {
-        match self.consumers(queue) {
-            0 => self.promises.nobody_consumes(queue),
+    /// The number of those who compete for a place has changed.
+    pub fn note_consumers(&mut self, place: usize) {
+        let count = self.consumers(place);
+        self.durables.used(place, count, self.now);
+        match count {
+            0 => {
+                self.promises.nobody_consumes(place);
+                self.groups.retain(|(of, _), _| *of != place);
+            }
             1 => {}
-            _ => drop(self.promises.shared.insert(queue.to_owned())),
+            _ => drop(self.promises.shared.insert(place)),
         }
+    }
+
+    /// The policy of a place.
+    pub fn policy(&self, place: usize) -> &QueuePolicy {
+        let own = |policy: &&broker::settings::Policy| policy.pattern == PLACES[place].name;
+        let policies = &self.settings.policies;
+        policies.iter().find(own).map_or(&self.settings.queue, |own| &own.queue)
+    }
+
+    /// Messages in a queue, as the broker says.
+    pub fn length(&self, place: usize) -> usize {
+        self.broker.queue_length(PLACES[place].name).unwrap_or_default()
     }
 
     /// Time passes.
@@ -403,6 +415,10 @@ impl World {
                 client.closing |= !matches!(client.session.advance(now), Step::Done);
             }
         }
+        for place in self.durables.expire(self.settings.durable.expires_ms, self.now) {
+            self.mark("may have been forgotten");
+            self.promises.removed(place, false);
+        }
     }
 
     /// The journal does what there is to do, and tells the broker; whether there was anything.
@@ -413,6 +429,7 @@ impl World {
         let now = self.now();
         let told = !reports.is_empty();
         for report in reports {
+            self.log.push(format!("  told {report:?}").chars().take(120).collect());
             self.broker.report(report, now);
         }
         some || told
@@ -430,10 +447,29 @@ impl World {
             if !some {
                 // Who is to be told of a broken promise has been told.
                 self.unwell = false;
-                return Ok(());
+                return self.is_at_rest();
             }
         }
         Err("it never comes to rest".to_owned())
+    }
+
+    /// Nobody waits for what is there.
+    fn is_at_rest(&self) -> Result<(), Broken> {
+        let free = self.policy(BLOCKING).messages > self.length(BLOCKING);
+        for at in self.live() {
+            let client = &self.clients[at];
+            if client.closing {
+                continue;
+            }
+            if let (true, Some(Meaning::Sent(_))) = (free, client.waits_for()) {
+                return Err(format!("client {at} waits, although there is room"));
+            }
+            let mut browsing = client.consumers.values().filter(|consumer| consumer.live);
+            if browsing.any(|consumer| consumer.browse.as_ref().is_some_and(|browse| !browse.ended)) {
+                return Err(format!("client {at} browses, and is never told of the end"));
+            }
+        }
+        Ok(())
     }
 
     /// The process is killed, and starts again.
@@ -449,6 +485,10 @@ impl World {
         }
         self.clients.clear();
         self.promises.crash();
+        for place in self.durables.crash() {
+            self.promises.removed(place, false);
+        }
+        self.bounded = false;
         self.start(start)
     }
 
@@ -463,6 +503,7 @@ impl World {
         let start = self.ground.close(random);
         self.clients.clear();
         self.promises.restart();
+        self.durables.restart();
         self.start(start)
     }
 
@@ -472,6 +513,8 @@ impl World {
         self.now += 10;
         self.ground = ground;
         self.unwell = false;
+        self.durables.start(self.now);
+        self.groups.clear();
         self.broker = Arc::new(Broker::new(self.settings.clone(), self.boots, self.ground.journal()));
         self.hosts = hosts(&self.broker);
         self.attach();

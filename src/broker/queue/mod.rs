@@ -404,7 +404,8 @@ impl Queue {
     pub fn retire_if_idle(&self, now: Now) -> Result<usize, Option<u64>> {
         let mut state = self.lock();
         state.idle_announced = false;
-        let Some(since) = state.idle_since.filter(|_| state.reserved_messages == 0) else {
+        let busy = state.reserved_messages > 0 || state.is_going_on();
+        let Some(since) = state.idle_since.filter(|_| !busy) else {
             return Err(None);
         };
         let due = since + self.policy.idle_ms;
@@ -501,7 +502,7 @@ impl Queue {
     /// Whether the agenda has to be told that the queue is empty and unused.
     fn note_idle(&self, state: &mut State, now: Now) -> bool {
         let unused = state.consumers.is_empty() && (state.messages == 0 || self.is_subscription());
-        let idle = unused && self.policy.idle_ms > 0;
+        let idle = unused && self.policy.idle_ms > 0 && !state.is_going_on();
         if idle {
             state.idle_since.get_or_insert(now.mono);
         }

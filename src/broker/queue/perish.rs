@@ -46,6 +46,10 @@ impl Doomed {
         self.waiting.get(&seq).map(|(stub, ..)| *stub)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     fn is_full(&self) -> bool {
         self.octets >= DOOMED_OCTETS
     }

@@ -73,7 +73,9 @@ impl Queue {
     /// others stay for late acknowledgements. Whether any do.
     pub fn cancel(&self, id: u32, waiting: Option<u64>, counters: &Counters, now: Now) -> (bool, Effects) {
         let mut state = self.lock();
-        state.browsers.remove(&id);
+        if state.browsers.remove(&id).is_some() {
+            return (false, self.effects(&mut state, Vec::new(), now));
+        }
         let Some(consumer) = state.consumers.get_mut(&id) else {
             return (false, Effects::default());
         };
@@ -103,7 +105,9 @@ impl Queue {
     /// the others come back as they were.
     pub fn leave(&self, id: u32, unwritten: Option<u64>, counters: &Counters, now: Now) -> Effects {
         let mut state = self.lock();
-        state.browsers.remove(&id);
+        if state.browsers.remove(&id).is_some() {
+            return self.effects(&mut state, Vec::new(), now);
+        }
         let Some(mut consumer) = state.consumers.remove(&id) else {
             return Effects::default();
         };

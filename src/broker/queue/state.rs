@@ -98,6 +98,11 @@ impl State {
         self.ready.pop_least().or_else(|| self.aside.pop())
     }
 
+    /// Whether dead letters wait for their octets, or somebody looks on: the queue is not to go, empty as it may be.
+    pub(super) fn is_going_on(&self) -> bool {
+        !self.doomed.is_empty() || !self.browsers.is_empty()
+    }
+
     /// Has a sender called when there is room. It asks once and again only after it was called.
     pub(super) fn wait(&mut self, sender: &Arc<Outbound>) {
         self.waiting.push_back(Arc::clone(sender));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::{body, header, Client, World};
-use crate::broker::settings::QueuePolicy;
+use crate::broker::settings::{OutboundLimits, QueuePolicy};
 use crate::broker::{Journal, Settings};
 use crate::session;
 
@@ -225,6 +225,37 @@ fn a_browser_waits_for_the_disk_and_for_room() {
         (0..2_001).collect::<Vec<_>>()
     );
     assert_eq!(world.broker.sizes().message_octets, 0);
+}
+
+#[test]
+fn a_queue_stays_until_its_browser_has_seen_the_end() {
+    let mut world = World::new(Settings {
+        queue: QueuePolicy {
+            idle_ms: 50,
+            ..QueuePolicy::default()
+        },
+        outbound: OutboundLimits {
+            messages: 8,
+            ..OutboundLimits::default()
+        },
+        ..Settings::default()
+    });
+    let mut sender = world.client();
+    for number in 0..20 {
+        send(&mut sender, &world, "", number);
+    }
+    let mut browser = world.client();
+    subscribe(&mut browser, &world, "browser:true\n");
+    let mut consumer = world.client();
+    subscribe(&mut consumer, &world, "");
+    assert_eq!(consumer.bodies(&world).len(), 20);
+    drop(consumer);
+    world.pass(50);
+    world.pass(50);
+    let frames = browser.take(&world);
+    assert_eq!(header(&frames[frames.len() - 1], "browser"), Some("end"), "{frames:?}");
+    world.pass(50);
+    assert_eq!(world.broker.queue_length("/queue/q"), None);
 }
 
 #[test]

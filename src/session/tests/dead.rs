@@ -191,3 +191,24 @@ fn a_queue_that_is_not_durable_writes_nothing_down() {
     assert_eq!(client.take(&world).len(), 1, "the RECEIPT waits for nothing");
     assert!(disk.lines().is_empty());
 }
+
+#[test]
+fn a_queue_whose_dead_are_on_their_way_is_not_idle() {
+    let (mut world, disk) = world(QueuePolicy {
+        resident: 0,
+        idle_ms: 50,
+        expired: WhenExpired::DeadLetter,
+        ..QueuePolicy::default()
+    });
+    let mut client = world.client();
+    send(&mut client, &world, "ttl:100\n", "1");
+    // The disk has not answered when the queue, which counts nothing any more, would go.
+    world.pass(100);
+    assert_eq!(world.broker.queue_length("/queue/q"), Some(0));
+    world.pass(50);
+    world.pass(50);
+    assert_eq!(graves(&mut world, &disk, "/queue/DLQ.q"), expired([1]));
+    world.pass(50);
+    world.pass(50);
+    assert_eq!(world.broker.queue_length("/queue/q"), None);
+}
