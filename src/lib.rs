@@ -21,12 +21,13 @@
 //! | [`broker`] | the model: destinations, messages, subscriptions, what waits for whom |
 //! | [`session`] | one client's protocol state and every fault it can make |
 //! | [`store`] | the broker's journal on disk: what outlives the process |
+//! | [`relay`] | the edge of another broker: what passes between a client and it |
 //! | [`server`] | all input and output: listeners, HTTP, WebSocket, TCP, the clock |
 //! | `auth` | the configured users and their passwords (feature `cli`) |
 //! | `config` | file, environment and flags of the binary (feature `cli`) |
 //! | `bench` | `hoofbeat bench`: load for any STOMP broker (feature `cli`) |
 //!
-//! `stomp`, `broker` and `session` do no I/O and never ask for the time: frames and time come in, values go out.
+//! `stomp`, `broker`, `session` and `relay` do no I/O and never ask for the time: frames and time come in, values go out.
 //! `docs/ARCHITECTURE.md` has the map.
 
 #[cfg(feature = "cli")]
@@ -37,6 +38,7 @@ pub mod broker;
 #[cfg(feature = "cli")]
 pub mod config;
 pub mod error;
+pub mod relay;
 pub mod server;
 pub mod session;
 pub mod stomp;

@@ -11,7 +11,7 @@ use clap::Parser;
 use hoofbeat::auth::{self, User};
 use hoofbeat::config::{self, Arguments, ConfigVerb, Loaded, StoreVerb, Verb};
 use hoofbeat::error::Error;
-use hoofbeat::server::{Kept, Server};
+use hoofbeat::server::{Kept, Mode, Server};
 use hoofbeat::session::Authentication;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tracing_subscriber::EnvFilter;
@@ -107,6 +107,7 @@ fn check(loaded: &Loaded) -> ExitCode {
         text += &format!("would listen on {}\n", url(loaded, scheme, address));
     }
     text += &match &settings.data {
+        _ if settings.mode == Mode::Relay => format!("would relay to {}\n", settings.relay.upstream.join(", ")),
         Some(folder) => format!("would keep persistent messages in {}\n", folder.display()),
         None => "would keep persistent messages in memory\n".to_string(),
     };
@@ -268,7 +269,11 @@ fn welcome(loaded: &Loaded, (websocket, tcp): (Option<SocketAddr>, Option<Socket
     for kept in kept {
         text += &recovered(kept);
     }
-    if kept.is_empty() {
+    let settings = &loaded.config.settings;
+    if settings.mode == Mode::Relay {
+        let upstream = settings.relay.upstream.join(", ");
+        text += &format!("relaying to {upstream}; whether that is there: /ready\n");
+    } else if kept.is_empty() {
         text += "persistent messages in memory only: they end with the process\n";
     }
     let file = match &loaded.file {

@@ -87,6 +87,12 @@ pub struct Options {
     /// Where to serve STOMP over TCP: IP:PORT, PORT or off
     #[arg(long, global = true, value_name = "ADDR")]
     pub tcp: Option<String>,
+    /// With whom clients speak: broker (the one in this process) or relay (another behind it)
+    #[arg(long, global = true, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// Where a relay finds the broker behind it: HOST:PORT, several parted by commas
+    #[arg(long, global = true, value_name = "ADDRS")]
+    pub upstream: Option<String>,
     /// Listen on other addresses than loopback although nothing authenticates clients
     #[arg(long, global = true)]
     pub insecure_open: bool,
@@ -115,6 +121,8 @@ impl Options {
         let own = [
             own("websocket", "server.websocket", self.websocket.clone()),
             own("tcp", "server.tcp", self.tcp.clone()),
+            own("mode", "server.mode", self.mode.clone()),
+            own("upstream", "relay.upstream", self.upstream.clone()),
             own("log", "log.filter", self.log.clone()),
             own("data", "store.folder", self.data.clone()),
             own("ephemeral", "store.folder", self.ephemeral.then(|| "off".to_string())),

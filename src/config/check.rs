@@ -6,13 +6,13 @@ use super::file::{PolicyEntry, Table};
 use super::kind::quoted;
 use super::options::POLICY_SECTIONS;
 use super::problem::{Origin, Problem};
-use super::{Given, Loaded};
+use super::{relay, Given, Loaded};
 use crate::broker;
 use crate::broker::pattern::{is_wildcard, pieces, Pattern};
 use crate::broker::settings::{Kind, Separator, TopicPolicy};
 
 /// Paths that the server answers itself.
-const RESERVED_PATHS: [&str; 2] = ["/health", "/stats"];
+const RESERVED_PATHS: [&str; 3] = ["/health", "/ready", "/stats"];
 
 /// Forms of destination that no prefix can take over, and those that it can, but only as what they are.
 const PRIVATE_FORMS: [&str; 3] = ["/temp-queue", "/temp-topic", "/user"];
@@ -27,7 +27,7 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// What the names within the broker begin with, besides the operator's prefixes.
-const ROOTS: [&str; 6] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange", "/user"];
+const ROOTS: [&str; 5] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange"];
 
 /// What cannot stay as it is.
 pub(super) fn errors(loaded: &Loaded) -> Vec<Problem> {
@@ -49,6 +49,7 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
     let mut problems = Vec::new();
     exposure(loaded, &mut problems);
     limits(loaded, &mut problems);
+    relay::warnings(loaded, &mut problems);
     for (table, host) in hosts(loaded) {
         let given = match std::ptr::eq(table, &loaded.lists.root) {
             true => &loaded.given,

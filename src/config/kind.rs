@@ -98,6 +98,16 @@ pub(super) enum Kind<S: 'static> {
     Durability(fn(&mut S) -> &mut Durability),
     /// What is logged.
     Log(fn(&mut S) -> &mut String),
+    /// A kind of its own.
+    Own(&'static Own<S>),
+}
+
+/// A kind that one option or two have.
+pub(super) struct Own<S: 'static> {
+    pub(super) name: &'static str,
+    pub(super) allowed: &'static str,
+    pub(super) write: fn(&mut S, &Value) -> Result<(), String>,
+    pub(super) show: fn(&mut S) -> String,
 }
 
 const WHEN_FULL: [(&str, WhenFull); 3] = [
@@ -134,6 +144,7 @@ impl<S> Kind<S> {
             Kind::Folder(_) => "folder",
             Kind::Durability(_) => "word or duration",
             Kind::Log(_) => "filter",
+            Kind::Own(own) => own.name,
         }
     }
 
@@ -173,6 +184,7 @@ impl<S> Kind<S> {
                 "error, warn, info, debug, trace or off, or directives such as \"info,hoofbeat::session=debug\""
                     .to_string()
             }
+            Kind::Own(own) => own.allowed.to_string(),
         }
     }
 
@@ -258,6 +270,7 @@ impl<S> Kind<S> {
                 *at(settings) = filter(text(value)?)?;
                 Ok(())
             }
+            Kind::Own(own) => (own.write)(settings, value),
         }
     }
 
@@ -320,6 +333,7 @@ impl<S> Kind<S> {
                 Durability::Interval(interval) => unit::show_duration(interval.as_millis() as u64),
             }),
             Kind::Log(at) => quoted(at(settings)),
+            Kind::Own(own) => (own.show)(settings),
         })
     }
 }
@@ -432,7 +446,7 @@ fn flag(value: &Value) -> Result<bool, String> {
     }
 }
 
-fn text(value: &Value) -> Result<&str, String> {
+pub(super) fn text(value: &Value) -> Result<&str, String> {
     match value {
         Value::Text(text) | Value::Written(text) => Ok(text),
         _ => Err("not a string".to_string()),
@@ -440,7 +454,7 @@ fn text(value: &Value) -> Result<&str, String> {
 }
 
 /// The items of a list; in the environment and on the command line they are parted by commas.
-fn items(value: &Value) -> Result<Vec<String>, String> {
+pub(super) fn items(value: &Value) -> Result<Vec<String>, String> {
     match value {
         Value::List(items) => Ok(items.clone()),
         Value::Written(text) => Ok(text
@@ -539,7 +553,7 @@ fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-fn list(items: &[String]) -> String {
+pub(super) fn list(items: &[String]) -> String {
     let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
     format!("[{}]", items.join(", "))
 }

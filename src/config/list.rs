@@ -26,19 +26,20 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("topic", "What holds for each topic that no [[policy]] matches."),
     ("durable", "What durable subscriptions to topics may cost."),
     ("user", "Destinations of users: /user/NAME/DESTINATION."),
+    ("relay", "The broker behind, when server.mode is \"relay\"."),
     ("log", "What is written to stderr."),
 ];
 
-const KIB: u64 = 1 << 10;
+pub(super) const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+pub(super) const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: u64 = 1_000;
-const DAY: u64 = 86_400 * SECOND;
+pub(super) const DAY: u64 = 86_400 * SECOND;
 const YEAR: u64 = 365 * DAY;
-const BILLION: u64 = 1_000_000_000;
+pub(super) const BILLION: u64 = 1_000_000_000;
 
-const fn server(section: &'static str, key: &'static str, kind: Kind<Config>, meaning: &'static str) -> Opt {
+pub(super) const fn server(section: &'static str, key: &'static str, kind: Kind<Config>, meaning: &'static str) -> Opt {
     Opt {
         section,
         key,
@@ -56,11 +57,11 @@ const fn host(section: &'static str, key: &'static str, kind: Kind<broker::Setti
     }
 }
 
-const fn size<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut usize) -> Kind<S> {
+pub(super) const fn size<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut usize) -> Kind<S> {
     Kind::Number(Unit::Size, range, At::Usize(at))
 }
 
-const fn duration<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut u64) -> Kind<S> {
+pub(super) const fn duration<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut u64) -> Kind<S> {
     Kind::Number(Unit::Duration, range, At::U64(at))
 }
 
@@ -68,7 +69,7 @@ const fn short<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut u32) -> Kin
     Kind::Number(Unit::Duration, range, At::U32(at))
 }
 
-const fn count<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut usize) -> Kind<S> {
+pub(super) const fn count<S>(range: RangeInclusive<u64>, at: fn(&mut S) -> &mut usize) -> Kind<S> {
     Kind::Number(Unit::Count, range, At::Usize(at))
 }
 

@@ -16,6 +16,7 @@ mod places;
 mod policies;
 mod print;
 mod problem;
+mod relay;
 mod unit;
 mod users;
 

@@ -1,9 +1,22 @@
-//! What an option is, and how one is found. The options themselves are in `list.rs`.
+//! What an option is, and how one is found. The options themselves are in `list.rs` and `relay.rs`.
 
 use super::kind::{Kind, Value};
-pub(super) use super::list::{OPTIONS, SECTIONS};
-use super::Config;
+pub(super) use super::list::SECTIONS;
+use super::{list, relay, Config};
 use crate::broker;
+
+/// All options, in the order in which they are shown within their sections.
+pub(super) static OPTIONS: Catalogue = Catalogue(&[&list::OPTIONS, &relay::OPTIONS]);
+
+/// Several lists of options as one.
+#[derive(Clone, Copy)]
+pub(super) struct Catalogue(&'static [&'static &'static [Opt]]);
+
+impl Catalogue {
+    pub(super) fn iter(self) -> impl Iterator<Item = &'static Opt> {
+        self.0.iter().flat_map(|list| list.iter())
+    }
+}
 
 /// One option.
 pub(super) struct Opt {
@@ -117,7 +130,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_sections_listed() {
         let mut names: Vec<String> = OPTIONS.iter().map(Opt::name).collect();
-        for option in OPTIONS {
+        for option in OPTIONS.iter() {
             assert!(
                 SECTIONS.iter().any(|(section, _)| *section == option.section),
                 "{} is in no section",
@@ -140,7 +153,7 @@ mod tests {
     #[test]
     fn each_default_is_allowed() {
         let mut config = Config::default();
-        for option in OPTIONS {
+        for option in OPTIONS.iter() {
             // Through the text that `config default` writes.
             let Some(shown) = option.show(&mut config) else {
                 assert_eq!(option.name(), "topic.key");

@@ -466,14 +466,14 @@ impl<T: Transport> Connection<T> {
 const NORMAL: u16 = 1000;
 
 /// One timer that is armed again and again, and only moved when it must ring earlier.
-struct Timer<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    armed: Option<u64>,
+pub(super) struct Timer<'a> {
+    pub(super) sleep: Pin<&'a mut Sleep>,
+    pub(super) armed: Option<u64>,
 }
 
 impl Timer<'_> {
     /// Wakes the task at `due` or, because of an earlier wish, before.
-    fn arm(&mut self, due: Option<u64>, now: Now, clock: &Clock, cx: &mut Context<'_>) {
+    pub(super) fn arm(&mut self, due: Option<u64>, now: Now, clock: &Clock, cx: &mut Context<'_>) {
         let Some(due) = due else { return };
         if self.sleep.is_elapsed() {
             self.armed = None;

@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::broker::outbound::{LaneHead, LaneId};
-use crate::broker::private::{encoded, USER};
 use crate::broker::queue::Options;
 use crate::broker::subscription::Feed;
 use crate::broker::{
@@ -43,6 +42,9 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
+        if let Some(behind) = &self.shared.behind {
+            return behind.publish(destination, headers, body.as_ref()).await;
+        }
         let broker = &self.shared.hosts.default;
         let to = names(broker)
             .target(destination)
@@ -53,7 +55,7 @@ impl Server {
             .collect();
         let headers = Headers::new(lines.iter().map(|(name, value)| Line { name, value }), true);
         let message = broker.message(Draft {
-            destination: &to.shown(destination),
+            destination,
             headers: &headers,
             reply_to: None,
             body: body.as_ref(),
@@ -97,28 +99,16 @@ impl Server {
         }
     }
 
-    /// Sends a message to each session of `user` that has subscribed `/user` and `destination`: to `/user/queue/x` if
-    /// `destination` is `/queue/x`. Who is not there misses it.
-    ///
-    /// # Errors
-    /// As [`Server::publish`].
-    pub async fn send_to_user(
-        &self,
-        user: &str,
-        destination: &str,
-        headers: &[(&str, &str)],
-        body: impl AsRef<[u8]>,
-    ) -> Result<(), Error> {
-        let name = format!("{USER}{}{destination}", encoded(user));
-        self.publish_with(&name, headers, body).await
-    }
-
     /// Subscribes: to a queue, a topic, or topics by pattern. Messages wait within the budget of a connection; they
     /// are settled when they are taken.
     ///
     /// # Errors
     /// [`Error::Refused`]: no such destination form, or there are as many destinations as there may be.
     pub fn subscribe(&self, destination: &str) -> Result<Subscriber, Error> {
+        if self.shared.behind.is_some() {
+            let why = "a relay has no messages of its own; subscribe to the broker behind it";
+            return Err(Error::Refused(why.to_owned()));
+        }
         let broker = Arc::clone(&self.shared.hosts.default);
         let selection = names(&broker)
             .selection(destination)
@@ -227,7 +217,6 @@ fn names(broker: &Broker) -> Names<'_> {
         limit: broker.settings().destination_bytes,
         // No session has this token: temporary names of the embedding program lead nowhere.
         token: "",
-        user: None,
     }
 }
 

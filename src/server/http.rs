@@ -174,12 +174,13 @@ impl Routes {
         match path {
             "/" if readable && !upgrades => page(),
             _ if is_websocket => self.upgrade(request),
-            "/" | "/health" | "/stats" if !readable => with(
+            "/" | "/health" | "/ready" | "/stats" if !readable => with(
                 text(StatusCode::METHOD_NOT_ALLOWED, "This path takes GET and HEAD."),
                 header::ALLOW,
                 "GET, HEAD",
             ),
             "/health" => self.health(),
+            "/ready" => self.ready(),
             "/stats" => json(StatusCode::OK, self.shared.stats_json()),
             _ => text(StatusCode::NOT_FOUND, &self.not_here(path)),
         }
@@ -187,19 +188,43 @@ impl Routes {
 
     fn not_here(&self, path: &str) -> String {
         let websocket = self.shared.settings.paths.join(", ");
-        format!("There is no {path} here. WebSocket: {websocket}. Pages: /, /health, /stats.")
+        format!("There is no {path} here. WebSocket: {websocket}. Pages: /, /health, /ready, /stats.")
     }
 
     fn health(&self) -> Answer {
         match self.shared.roster.stage() {
             Stage::Serving => match self.shared.keeping.unwell() {
-                None => json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned()),
+                None => json(StatusCode::OK, self.well()),
                 // Everything but persistent SENDs goes on: a balancer that took us away for it would make it worse.
                 Some(why) => {
                     let unwell = serde_json::json!({ "status": "unwell", "store": &*why });
                     json(StatusCode::OK, unwell.to_string())
                 }
             },
+            Stage::Draining | Stage::Ended => {
+                json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned())
+            }
+        }
+    }
+
+    /// A relay lives without its broker; whether it serves is for `/ready`.
+    fn well(&self) -> String {
+        match &self.shared.behind {
+            None => r#"{"status":"ok"}"#.to_owned(),
+            Some(behind) if behind.is_available() => r#"{"status":"ok","broker":"available"}"#.to_owned(),
+            Some(_) => r#"{"status":"ok","broker":"not available"}"#.to_owned(),
+        }
+    }
+
+    /// Whether new clients are welcome and can be served.
+    fn ready(&self) -> Answer {
+        let away = self.shared.behind.as_ref().is_some_and(|behind| !behind.is_available());
+        match self.shared.roster.stage() {
+            Stage::Serving if away => json(
+                StatusCode::SERVICE_UNAVAILABLE,
+                r#"{"status":"broker not available"}"#.to_owned(),
+            ),
+            Stage::Serving => json(StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
             Stage::Draining | Stage::Ended => {
                 json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned())
             }

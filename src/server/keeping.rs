@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use serde::Serialize;
 
 use super::clock::Clock;
-use super::{random, Error, Settings};
+use super::{random, Error, Mode, Settings};
 use crate::broker::journal::{Listener, Report};
 use crate::broker::{self, Broker, Found, Gauge, Journal, Volatile};
 use crate::session::Hosts;
@@ -80,7 +80,9 @@ impl Keeping {
     ) -> Result<Arc<Broker>, Error> {
         let seed = u64::from_le_bytes(random()?);
         let make = |journal: Arc<dyn Journal>| Broker::sharing(host.clone(), seed, journal, Arc::clone(gauge));
-        let Some(data) = &settings.data else {
+        // A relay keeps nothing: its folder, if there is one, is that of the same machine as a broker.
+        let data = settings.data.as_ref().filter(|_| settings.mode == Mode::Broker);
+        let Some(data) = data else {
             return Ok(Arc::new(make(Arc::new(Volatile))));
         };
         let folder = folder(data, name);

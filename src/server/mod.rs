@@ -6,11 +6,13 @@
 //! | HTTP and the way to WebSocket | `http`, `handshake`, `origin` |
 //! | STOMP octets over a socket | `transport`, `websocket`, `tcp`, `intake` |
 //! | persistent messages | `keeping` |
+//! | another broker behind us | `behind` |
 //! | one client | `connection`; without a socket `embed` |
 //! | everyone's | `roster`, `stats`, `clock` |
 //!
 //! Nothing here knows what a frame means: that is the session's.
 
+mod behind;
 mod clock;
 mod connection;
 mod echo;
@@ -37,17 +39,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{watch, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::broker::Broker;
 pub use crate::error::Error;
+use crate::relay::Relay;
 use crate::session::{Hosts, Session};
 pub use embed::Subscriber;
 pub use keeping::Kept;
-pub use settings::Settings;
+pub use settings::{Mode, Settings};
 pub use stats::{LinkStats, Stats};
 
+use self::behind::Behind;
 use self::clock::Clock;
 use self::connection::{Connection, Parts};
 use self::echo::Echo;
@@ -84,6 +88,8 @@ struct Shared {
     hosts: Arc<Hosts>,
     /// What is on disk; nothing if all is in memory.
     keeping: Keeping,
+    /// The broker that clients are relayed to, if there is one.
+    behind: Option<Arc<Behind>>,
     origins: Origins,
     roster: Arc<Roster>,
     counters: Arc<Counters>,
@@ -111,6 +117,14 @@ impl Server {
 
     async fn open(settings: Settings, echo: Option<Echo>) -> Result<Server, Error> {
         refuse_strangers(&settings)?;
+        if let Some(upstream) = settings.relays_to_itself() {
+            return Err(Error::Setting {
+                option: "relay.upstream",
+                reason: format!(
+                    "{upstream} is our own server.tcp; give that another port or turn it off (--tcp off), or name the broker behind"
+                ),
+            });
+        }
         let origins = Origins::new(&settings.allowed_origins)?;
         let open = |address: Option<SocketAddr>, option| match address {
             Some(address) => listener::open(address, settings.backlog, option).map(Some),
@@ -125,10 +139,15 @@ impl Server {
         };
         let clock = Clock::start();
         let (hosts, keeping) = keeping::open(&settings, clock).await?;
+        let behind = match settings.mode {
+            Mode::Broker => None,
+            Mode::Relay => Some(Behind::start(settings.relay.clone(), clock)?),
+        };
         let shared = Arc::new(Shared {
             session: Arc::new(settings.session.clone()),
             hosts: Arc::new(hosts),
             keeping,
+            behind,
             origins,
             roster: Roster::new(cap),
             counters: Arc::default(),
@@ -171,6 +190,12 @@ impl Server {
         self.shared.stats()
     }
 
+    /// Whether the broker behind a relay is there: true from the CONNECTED of the system connection to its loss. `None`
+    /// for a server that is no relay.
+    pub fn broker_available(&self) -> Option<watch::Receiver<bool>> {
+        self.shared.behind.as_ref().map(|behind| behind.availability())
+    }
+
     /// What was found on disk at the start, one for each virtual host; nothing if all is in memory.
     pub fn kept(&self) -> &[Kept] {
         self.shared.keeping.kept()
@@ -191,6 +216,9 @@ impl Server {
             let (_, sessions) = roster.counts();
             tracing::warn!(sessions, "cut at the end of the drain time");
         }
+        if let Some(behind) = &self.shared.behind {
+            behind.stop(LAST_ANSWERS).await;
+        }
         self.end();
         let _ = tokio::time::timeout(LAST_ANSWERS, roster.all_gone()).await;
         // Sessions have given back what they held: from here on nobody is given anything.
@@ -202,6 +230,9 @@ impl Server {
             listening.task.abort();
         }
         self.clock.abort();
+        if let Some(behind) = &self.shared.behind {
+            behind.end();
+        }
         self.shared.roster.proceed(Stage::Ended);
     }
 }
@@ -231,6 +262,7 @@ impl Shared {
             "server": self.stats(),
             "broker": host(None, &self.hosts.default),
             "hosts": named,
+            "relay": self.behind.as_ref().map(|behind| behind.stats()),
         });
         stats.to_string()
     }
@@ -287,6 +319,9 @@ fn begin<T: Transport + 'static>(shared: &Arc<Shared>, transport: T, mut seat: S
     let link = transport.link();
     let now = shared.clock.now();
     shared.counters.opened(link);
+    if let Some(behind) = &shared.behind {
+        return relay(shared, behind, transport, id, seat);
+    }
     let parts = Parts {
         session: Session::new(shared.hosts.clone(), shared.session.clone(), link, id, now),
         limits: shared.session.before_connect,
@@ -298,4 +333,22 @@ fn begin<T: Transport + 'static>(shared: &Arc<Shared>, transport: T, mut seat: S
         linger_ms: shared.settings.linger_ms,
     };
     tokio::spawn(Connection::new(transport, parts).run());
+}
+
+/// Relays the client of `transport` to the broker behind, in a task of its own.
+fn relay<T: Transport + 'static>(shared: &Arc<Shared>, behind: &Arc<Behind>, transport: T, id: u128, seat: Seat) {
+    let edge = behind::edge(&shared.session, transport.link());
+    let parts = behind::Parts {
+        relay: Relay::new(Arc::clone(&behind.shared), edge, id, shared.clock.now().mono),
+        behind: Arc::clone(behind),
+        before: shared.session.before_connect,
+        limits: shared.session.connected,
+        strict: shared.session.strict,
+        seat,
+        clock: shared.clock,
+        counters: shared.counters.clone(),
+        write_ms: shared.settings.write_ms,
+        linger_ms: shared.settings.linger_ms,
+    };
+    tokio::spawn(behind::Connection::new(transport, parts).run());
 }

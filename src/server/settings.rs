@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::{broker, session, store};
+use crate::{broker, relay, session, store};
 
 /// Settings of a [`Server`](super::Server): listeners, sockets, sessions and virtual hosts.
 #[derive(Clone, Debug)]
@@ -40,12 +40,25 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// How they are kept there.
     pub store: store::Settings,
+    /// Whether clients speak with the broker in this process or with another behind it.
+    pub mode: Mode,
+    /// The other broker, in [`Mode::Relay`].
+    pub relay: relay::Settings,
     /// Settings of every session.
     pub session: session::Settings,
     /// Settings of the default virtual host.
     pub broker: broker::Settings,
     /// Further virtual hosts by the name that CONNECT's `host` gives.
     pub hosts: BTreeMap<String, broker::Settings>,
+}
+
+/// With whom clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The broker in this process.
+    Broker,
+    /// A broker behind it: RabbitMQ, ActiveMQ, another of ours.
+    Relay,
 }
 
 impl Default for Settings {
@@ -66,9 +79,25 @@ impl Default for Settings {
             outbound_message_bytes: None,
             data: None,
             store: store::Settings::default(),
+            mode: Mode::Broker,
+            relay: relay::Settings::default(),
             session: session::Settings::default(),
             broker: broker::Settings::default(),
             hosts: BTreeMap::new(),
         }
+    }
+}
+
+impl Settings {
+    /// The address of a relay's broker that is our own listener, if there is one: 61613 is the default of both.
+    pub fn relays_to_itself(&self) -> Option<&str> {
+        let tcp = self.tcp.filter(|_| self.mode == Mode::Relay)?;
+        let is_ours = |upstream: &&String| {
+            let (host, port) = upstream.rsplit_once(':').unwrap_or_default();
+            let near = tcp.ip().is_loopback() || tcp.ip().is_unspecified();
+            let same = host.trim_matches(['[', ']']) == tcp.ip().to_string();
+            port == tcp.port().to_string() && (same || near && matches!(host, "localhost" | "127.0.0.1" | "[::1]"))
+        };
+        self.relay.upstream.iter().find(is_ours).map(String::as_str)
     }
 }

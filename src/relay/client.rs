@@ -1,0 +1,359 @@
+//! Frames of the client on their way to the broker.
+
+use std::borrow::Cow;
+
+use super::passage::{head, plain, Edit, Kept};
+use super::users::{self, ORIGIN};
+use super::{
+    connect, fault, Close, Fault, Leaving, Open, Relay, Shared, State, Step, Subscription, Up, WhileAway, Wires,
+};
+use crate::stomp::{encode, Command, Frame, Line};
+
+/// The end that the client asked for.
+pub(super) const DISCONNECTED: Close = Close {
+    code: 1000,
+    reason: "disconnect",
+};
+
+impl Relay {
+    /// Takes one frame of the client.
+    pub fn receive(&mut self, frame: &Frame<'_>, wires: &mut impl Wires, now: u64) -> Step {
+        let done = match &mut self.state {
+            State::Closing => return Step::Done,
+            State::Connecting => self.connect(frame, now),
+            State::Open(open) => open.take(frame, &self.shared, &self.token, wires, now),
+        };
+        match done {
+            Ok(Step::Close(close)) => self.close(close, wires),
+            Ok(step) => step,
+            Err(fault) => self.fail(fault.of(frame), wires),
+        }
+    }
+}
+
+impl Open {
+    /// A frame after CONNECT: it passes, or waits for the broker.
+    fn take(
+        &mut self,
+        frame: &Frame<'_>,
+        shared: &Shared,
+        token: &str,
+        wires: &mut impl Wires,
+        now: u64,
+    ) -> Result<Step, Fault> {
+        use Command as C;
+        match frame.command {
+            C::Connect | C::Stomp => {
+                let detail = "This connection has its session already; a client connects once.";
+                return Err(Fault::new(fault::ALREADY_CONNECTED, detail));
+            }
+            C::Connected | C::Message | C::Receipt | C::Error => {
+                let detail = format!("{} is a frame that only servers send.", frame.command);
+                return Err(Fault::new(fault::UNKNOWN_COMMAND, detail));
+            }
+            _ => {}
+        }
+        if self.leaving.is_some() {
+            return Ok(Step::Done);
+        }
+        if matches!(self.upstream, Up::Ready(_)) {
+            return self.forward(frame, shared, token, wires, now);
+        }
+        let lost = self.client.is_some();
+        if lost && frame.command == C::Send && shared.settings.while_away == WhileAway::Refuse {
+            shared.counters.told.one();
+            return Err(connect::unavailable());
+        }
+        self.pending.push(Kept::of(frame));
+        Ok(Step::Done)
+    }
+
+    /// A frame for a broker that is there.
+    pub(super) fn forward(
+        &mut self,
+        frame: &Frame<'_>,
+        shared: &Shared,
+        token: &str,
+        wires: &mut impl Wires,
+        now: u64,
+    ) -> Result<Step, Fault> {
+        shared.counters.to_broker.one();
+        if self.is_of_a_lost_transaction(frame, shared, wires)? {
+            return Ok(Step::Done);
+        }
+        match frame.command {
+            Command::Send => self.send(frame, shared, token, wires)?,
+            Command::Subscribe => self.subscribe(frame, shared, token, wires)?,
+            Command::Unsubscribe => self.unsubscribe(frame, token, wires),
+            Command::Ack | Command::Nack => self.acknowledge(frame, shared, wires)?,
+            Command::Begin | Command::Commit | Command::Abort => self.transact(frame, shared, wires)?,
+            _ => return Ok(self.disconnect(frame, shared, wires, now)),
+        }
+        Ok(Step::Done)
+    }
+
+    fn send(&mut self, frame: &Frame<'_>, shared: &Shared, token: &str, wires: &mut impl Wires) -> Result<(), Fault> {
+        let Some(destination) = frame.headers.get("destination") else {
+            // The broker says what it misses.
+            self.pass(frame, |_| Edit::Keep, &[], wires);
+            return Ok(());
+        };
+        if users::is_user(&destination) {
+            return self.send_to_user(frame, &destination, shared, wires);
+        }
+        if users::owner(&destination).is_some_and(|(_, owner)| owner != token) && !shared.settings.user_send {
+            return Err(not_yours(&destination));
+        }
+        check_relayed(&destination, shared)?;
+        self.pass(frame, |_| Edit::Keep, &[], wires);
+        Ok(())
+    }
+
+    /// One SEND for each session of the user here; the RECEIPT is asked for with the last.
+    fn send_to_user(
+        &mut self,
+        frame: &Frame<'_>,
+        destination: &str,
+        shared: &Shared,
+        wires: &mut impl Wires,
+    ) -> Result<(), Fault> {
+        let settings = &shared.settings;
+        if !settings.user_send {
+            let detail = format!(
+                "A client may not SEND to \"{destination}\", which is private to a user; relay.user_send allows it to all."
+            );
+            return Err(Fault::new(fault::NOT_YOURS, detail));
+        }
+        let Some((user, to)) = users::other(destination) else {
+            let detail = format!("\"{destination}\" names no user and destination: /user/NAME/queue/x.");
+            return Err(Fault::new(fault::NOT_RELAYED, detail));
+        };
+        let sessions = shared.users.sessions(&user);
+        let (last, others) = match sessions.split_last() {
+            Some((last, others)) => (users::behind(to, last), others),
+            None if settings.user_broadcast.is_empty() => {
+                shared.counters.unresolved_users.one();
+                self.confirm(frame, wires);
+                return Ok(());
+            }
+            None => {
+                let edit = |line: &Line<'_>| personal(line, &settings.user_broadcast, true);
+                self.pass(frame, edit, &[(ORIGIN, destination)], wires);
+                return Ok(());
+            }
+        };
+        let shown = format!("{}{to}", users::PREFIX);
+        let added = added(&shown, shared);
+        for other in others {
+            let behind = users::behind(to, other);
+            let head = head(frame, self.version, |line| personal(line, &behind, false), &added);
+            wires.upstream(&[&head, frame.body, &[0]]);
+        }
+        self.pass(frame, |line| personal(line, &last, true), &added, wires);
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        frame: &Frame<'_>,
+        shared: &Shared,
+        token: &str,
+        wires: &mut impl Wires,
+    ) -> Result<(), Fault> {
+        let settings = &shared.settings;
+        let destination = frame.headers.get("destination").unwrap_or_default();
+        let id = frame.headers.get("id");
+        if !settings.status.is_empty() && destination == settings.status.as_str() {
+            self.status.insert(id.unwrap_or(destination).into_owned());
+            self.confirm(frame, wires);
+            return Ok(());
+        }
+        if !users::is_user(&destination) && frame.headers.has("destination") {
+            let foreign = users::owner(&destination).is_some_and(|(_, owner)| owner != token);
+            if foreign || (!settings.queue_wildcards && is_queue_pattern(&destination)) {
+                return Err(not_yours(&destination));
+            }
+            check_relayed(&destination, shared)?;
+        }
+        if settings.keep_ms > 0 {
+            let confirmed = !frame.headers.has("receipt");
+            self.keep(id.unwrap_or(destination).into_owned(), frame, confirmed, shared)?;
+        }
+        self.say_subscribe(frame, true, shared, token, wires);
+        Ok(())
+    }
+
+    /// Remembers a SUBSCRIBE, so that it can be said again.
+    fn keep(&mut self, id: String, frame: &Frame<'_>, confirmed: bool, shared: &Shared) -> Result<(), Fault> {
+        let settings = &shared.settings;
+        let frame = Kept::of(frame);
+        let size = frame.size() + id.len();
+        if self.subscriptions.len() >= self.most_subscriptions || self.kept_bytes + size > settings.pending_bytes {
+            let detail = format!(
+                "A client that is kept when the broker is lost may have {} subscriptions (limits.subscriptions) whose frames \
+                 have {} octets in all (relay.pending_size).",
+                self.most_subscriptions, settings.pending_bytes
+            );
+            return Err(Fault::new(fault::TOO_MANY_SUBSCRIPTIONS, detail));
+        }
+        self.kept_bytes += size;
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let subscription = Subscription {
+            serial,
+            frame,
+            confirmed,
+        };
+        self.forget(&id);
+        self.subscriptions.insert(id, subscription);
+        Ok(())
+    }
+
+    fn forget(&mut self, id: &str) {
+        if let Some(subscription) = self.subscriptions.remove(id) {
+            self.kept_bytes -= subscription.frame.size() + id.len();
+        }
+    }
+
+    /// SUBSCRIBE as the broker gets it; when it is said again, without asking for a RECEIPT that is there already.
+    pub(super) fn say_subscribe(
+        &mut self,
+        frame: &Frame<'_>,
+        receipt: bool,
+        shared: &Shared,
+        token: &str,
+        wires: &mut impl Wires,
+    ) {
+        let destination = frame.headers.get("destination").unwrap_or_default();
+        let Some(own) = users::own(&destination, token) else {
+            let edit = |line: &Line<'_>| match line.name {
+                "receipt" if !receipt => Edit::Drop,
+                _ => Edit::Keep,
+            };
+            return self.pass_with(frame, edit, &[], receipt, wires);
+        };
+        let edit = |line: &Line<'_>| personal(line, &own, receipt);
+        let added = added(&destination, shared);
+        self.pass_with(frame, edit, &added, receipt, wires);
+    }
+
+    fn unsubscribe(&mut self, frame: &Frame<'_>, token: &str, wires: &mut impl Wires) {
+        let destination = frame.headers.get("destination");
+        let own = destination
+            .as_deref()
+            .and_then(|destination| users::own(destination, token));
+        if let Some(id) = frame.headers.get("id").or(destination) {
+            if self.status.remove(id.as_ref()) {
+                return self.confirm(frame, wires);
+            }
+            self.forget(&id);
+        }
+        let edit = |line: &Line<'_>| match (line.name, &own) {
+            ("destination", Some(own)) => Edit::Set(Cow::Borrowed(own.as_str())),
+            _ => Edit::Keep,
+        };
+        self.pass(frame, edit, &[], wires);
+    }
+
+    fn disconnect(&mut self, frame: &Frame<'_>, shared: &Shared, wires: &mut impl Wires, now: u64) -> Step {
+        self.pass(frame, |_| Edit::Keep, &[], wires);
+        shared.counters.disconnect.one();
+        let receipt = frame.headers.get("receipt");
+        self.leaving = Some(Leaving {
+            receipt: receipt.as_deref().unwrap_or_default().to_owned(),
+            until: now + shared.settings.goodbye_ms,
+        });
+        match receipt {
+            Some(_) => Step::Done,
+            None => Step::Close(DISCONNECTED),
+        }
+    }
+
+    /// Writes the frame to the broker.
+    pub(super) fn pass<'e>(
+        &mut self,
+        frame: &Frame<'_>,
+        edit: impl FnMut(&Line<'_>) -> Edit<'e>,
+        added: &[(&str, &str)],
+        wires: &mut impl Wires,
+    ) {
+        self.pass_with(frame, edit, added, true, wires);
+    }
+
+    fn pass_with<'e>(
+        &mut self,
+        frame: &Frame<'_>,
+        edit: impl FnMut(&Line<'_>) -> Edit<'e>,
+        added: &[(&str, &str)],
+        owes: bool,
+        wires: &mut impl Wires,
+    ) {
+        let head = head(frame, self.version, edit, added);
+        wires.upstream(&[&head, frame.body, &[0]]);
+        if owes {
+            self.owes(frame);
+        }
+    }
+
+    /// Gives the RECEIPT for what was done here and not by the broker.
+    pub(super) fn confirm(&self, frame: &Frame<'_>, wires: &mut impl Wires) {
+        if let Some(receipt) = frame.headers.get("receipt") {
+            wires.client(&[&encode::receipt(&receipt, self.version)], true);
+        }
+    }
+}
+
+/// The lines of a frame for a user destination: it is called `behind` there.
+fn personal<'e>(line: &Line<'_>, behind: &'e str, receipt: bool) -> Edit<'e> {
+    match line.name {
+        "destination" => Edit::Set(Cow::Borrowed(behind)),
+        ORIGIN => Edit::Drop,
+        "receipt" if !receipt => Edit::Drop,
+        _ => Edit::Keep,
+    }
+}
+
+/// What such a frame has besides.
+fn added<'a>(shown: &'a str, shared: &'a Shared) -> Vec<(&'a str, &'a str)> {
+    let own = shared
+        .settings
+        .user_headers
+        .iter()
+        .filter_map(|header| header.split_once(':'));
+    std::iter::once((ORIGIN, shown)).chain(own).collect()
+}
+
+/// Only destinations with the configured prefixes are relayed (none: all).
+fn check_relayed(destination: &str, shared: &Shared) -> Result<(), Fault> {
+    let prefixes = &shared.settings.prefixes;
+    if prefixes.is_empty() || prefixes.iter().any(|prefix| destination.starts_with(prefix.as_str())) {
+        return Ok(());
+    }
+    let detail = format!(
+        "\"{destination}\" begins with nothing that is relayed: {} (relay.prefixes).",
+        prefixes.join(", ")
+    );
+    Err(Fault::new(fault::NOT_RELAYED, detail))
+}
+
+/// A pattern over queues, by which some brokers would hand out what is in other sessions' private ones.
+fn is_queue_pattern(destination: &str) -> bool {
+    let wild = |segment: &str| matches!(segment, "*" | "**" | ">" | "#");
+    let is_queue = |part: &str| part.starts_with("/queue/") || part.starts_with("queue://") || !part.starts_with('/');
+    destination
+        .split(',')
+        .any(|part| is_queue(part) && part.split(['/', '.']).any(wild))
+}
+
+fn not_yours(destination: &str) -> Fault {
+    let detail = format!(
+        "\"{destination}\" is private to another session, or a pattern over queues, which could hold such (relay.user_send, \
+         relay.queue_wildcards)."
+    );
+    Fault::new(fault::NOT_YOURS, detail)
+}
+
+/// A frame of ours to the broker.
+pub(super) fn acknowledgement(id: &str, version: crate::stomp::Version) -> Vec<u8> {
+    plain(Command::Ack, &[("id", id)], version)
+}

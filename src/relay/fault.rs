@@ -1,0 +1,143 @@
+//! What a client is told when the relay, and not the broker behind, ends its session.
+
+use std::borrow::Cow;
+
+use crate::stomp::{encode, Command, Frame, Version};
+
+/// One line of the table: `code`, `message`, and the WebSocket close code that follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The ERROR's `code` header: stable, for programs.
+    pub code: &'static str,
+    /// Its `message` header. Where Spring's relay has a text, it is Spring's, which people search their logs for; some
+    /// end in particulars.
+    pub message: &'static str,
+    /// The WebSocket close code.
+    pub close: u16,
+}
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = ($code:literal, $message:literal, $close:literal);)*) => {
+        $($(#[$doc])* pub const $name: Kind = Kind { code: $code, message: $message, close: $close };)*
+        /// The whole table.
+        pub const TABLE: &[Kind] = &[$($name),*];
+    };
+}
+
+faults! {
+    /// There is no broker behind now.
+    BROKER_UNAVAILABLE = ("broker-unavailable", "Broker not available.", 1002);
+    /// The broker behind closed the client's connection, or it was lost.
+    BROKER_LOST = ("broker-lost", "Connection to broker closed.", 1002);
+    /// None of the addresses could be reached.
+    CONNECT_FAILED = ("broker-connect-failed", "Failed to connect: ", 1002);
+    /// The connection to the broker broke, or what came over it was no STOMP.
+    TRANSPORT_FAILED = ("broker-transport", "Transport failure: ", 1002);
+    /// The broker did not answer CONNECT.
+    NO_CONNECTED = ("broker-silent-connect", "No CONNECTED frame received in ", 1002);
+    /// The broker broke its promise of heart-beats.
+    NO_MESSAGES = ("broker-silent", "No messages received in ", 1002);
+    /// A kept client had frames whose outcome cannot be known any more.
+    IN_DOUBT = ("broker-lost-receipt", "Receipt lost with the connection to the broker", 1002);
+    /// COMMIT of a transaction that went with the connection.
+    TRANSACTION_LOST = ("broker-lost-transaction", "Transaction lost with the connection to the broker", 1002);
+    /// ACK or NACK, with a receipt, of a message that went back with the connection.
+    DELIVERY_LOST = ("broker-lost-delivery", "Delivery lost with the connection to the broker", 1002);
+    /// A destination that is not relayed.
+    NOT_RELAYED = ("not-relayed", "Destination is not relayed", 1002);
+    /// A SEND to another user, or a destination of another session.
+    NOT_YOURS = ("not-owner", "Destination belongs to another session", 1008);
+    /// A command that only servers send.
+    UNKNOWN_COMMAND = ("unknown-command", "Unknown command", 1002);
+    /// A frame before CONNECT.
+    NOT_CONNECTED = ("not-connected", "Not connected", 1002);
+    /// A second CONNECT.
+    ALREADY_CONNECTED = ("already-connected", "Already connected", 1002);
+    /// No CONNECT in time.
+    CONNECT_TIMEOUT = ("connect-timeout", "No CONNECT in time", 1008);
+    /// A frame that was begun and not ended in time.
+    FRAME_TIMEOUT = ("frame-timeout", "Frame not complete in time", 1008);
+    /// No common version.
+    UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
+    /// A header's value cannot be read.
+    BAD_HEADER = ("bad-header", "Bad header value", 1002);
+    /// More subscriptions than can be said again.
+    TOO_MANY_SUBSCRIPTIONS = ("too-many-subscriptions", "Too many subscriptions", 1008);
+    /// More open transactions than can be remembered.
+    TOO_MANY_TRANSACTIONS = ("too-many-transactions", "Too many transactions", 1008);
+    /// The client was silent for too long.
+    SILENT = ("silent", "No heart-beat", 1002);
+    /// The server stops.
+    SHUTDOWN = ("shutdown", "Server stops", 1001);
+}
+
+/// Octets of a client's value that an ERROR repeats in a header.
+const SHOWN: usize = 1_024;
+
+/// Why a client's session is over, and what it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The ERROR's `code`.
+    pub code: &'static str,
+    /// Its `message`.
+    pub message: Cow<'static, str>,
+    /// The WebSocket close code.
+    pub close: u16,
+    /// Its body.
+    pub detail: String,
+    /// The `receipt` of the frame at fault.
+    pub receipt: Option<String>,
+    /// Further headers: `destination`, `subscription`, `version`.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Fault {
+    /// A line of the table with its particulars.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Fault {
+        Fault {
+            code: kind.code,
+            message: Cow::Borrowed(kind.message),
+            close: kind.close,
+            detail: detail.into(),
+            receipt: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// With particulars behind its message, as Spring words them.
+    pub(super) fn saying(kind: Kind, what: &str, detail: impl Into<String>) -> Fault {
+        Fault {
+            message: Cow::Owned(format!("{}{what}", kind.message)),
+            ..Fault::new(kind, detail)
+        }
+    }
+
+    /// With what the frame at fault tells of itself.
+    pub(super) fn of(mut self, frame: &Frame<'_>) -> Fault {
+        if frame.command.is_connect() {
+            return self;
+        }
+        let id = match frame.command {
+            Command::Subscribe | Command::Unsubscribe => frame.headers.get("id"),
+            _ => None,
+        };
+        for (name, value) in [("subscription", id), ("destination", frame.headers.get("destination"))] {
+            let told = self.headers.iter().any(|(known, _)| *known == name);
+            if let Some(value) = value.filter(|value| !told && value.len() <= SHOWN) {
+                self.headers.push((name, value.into_owned()));
+            }
+        }
+        self.receipt = self.receipt.or(frame.headers.get("receipt").map(Cow::into_owned));
+        self
+    }
+
+    /// The ERROR frame for a client of `version`.
+    pub fn frame(&self, version: Version) -> Vec<u8> {
+        let mut headers = vec![("message", self.message.as_ref()), ("code", self.code)];
+        if let Some(receipt) = &self.receipt {
+            headers.push(("receipt-id", receipt));
+        }
+        headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        encode::error(&headers, &self.detail, version)
+    }
+}

@@ -1,0 +1,188 @@
+//! Our own connection to the broker: whether it is there is known by it, what the embedding program sends goes over it,
+//! and messages for users whom another node could not resolve come over it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::passage::{head, Edit};
+use super::users::{self, ORIGIN};
+use super::{Lost, Shared};
+use crate::stomp::{encode, Beat, Command, Frame, HeartBeat, Limits, Line, Liveness, Version};
+
+/// What RECEIPTs of the embedding program's SENDs are called.
+const RECEIPT: &str = "p-";
+
+/// The state of one system connection, from its CONNECT on.
+#[derive(Debug)]
+pub struct System {
+    shared: Arc<Shared>,
+    version: Version,
+    /// CONNECTED must be there by then; `None` once it is.
+    by: Option<u64>,
+    liveness: Liveness,
+    sent: u64,
+}
+
+/// What a frame of the broker means for the owner of the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing to do.
+    Nothing,
+    /// The broker is available.
+    Available,
+    /// It has taken the SEND of that number.
+    Taken(u64),
+    /// The connection is of no use any more.
+    Lost(Lost),
+}
+
+impl System {
+    /// The connection has just been made. Appends CONNECT to `out`.
+    pub fn new(shared: Arc<Shared>, out: &mut Vec<u8>, now: u64) -> System {
+        let settings = &shared.settings;
+        let heart_beat = settings.heart_beat.to_string();
+        out.extend_from_slice(b"CONNECT\naccept-version:1.1,1.2\n");
+        for (name, value) in [
+            ("login", settings.system_login.as_str()),
+            ("passcode", &settings.system_passcode),
+            ("heart-beat", &heart_beat),
+            ("host", &settings.host),
+        ] {
+            if !value.is_empty() {
+                // CONNECT is never escaped; 1.0's way of writing leaves out what would end a line.
+                encode::header(out, name, value, Version::V1_0);
+            }
+        }
+        out.extend_from_slice(b"\n\0");
+        let by = Some(now + settings.connected_ms);
+        System {
+            shared,
+            version: Version::V1_2,
+            by,
+            liveness: Liveness::none(now),
+            sent: 0,
+        }
+    }
+
+    /// By whose rules the broker is read on.
+    pub fn version(&self) -> (Version, Limits) {
+        (self.version, self.shared.settings.limits())
+    }
+
+    /// Takes one frame of the broker. What there is to say to it is appended to `out`.
+    pub fn receive(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>, now: u64) -> Heard {
+        match (frame.command, self.by) {
+            (Command::Connected, Some(_)) => self.connected(frame, out, now),
+            (Command::Error, _) => {
+                let why = frame.headers.get("message").unwrap_or_default().into_owned();
+                Heard::Lost(Lost::Refused(why))
+            }
+            (Command::Receipt, None) => {
+                let id = frame.headers.get("receipt-id").unwrap_or_default();
+                let number = id.strip_prefix(RECEIPT).and_then(|number| number.parse().ok());
+                number.map_or(Heard::Nothing, Heard::Taken)
+            }
+            (Command::Message, None) => {
+                self.resolve(frame, out);
+                Heard::Nothing
+            }
+            (command, _) => Heard::Lost(Lost::Broken(format!("{command} where none belongs"))),
+        }
+    }
+
+    fn connected(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>, now: u64) -> Heard {
+        self.version = match frame.headers.get("version").as_deref().map(str::trim) {
+            Some("1.2") => Version::V1_2,
+            Some("1.1") => Version::V1_1,
+            _ => return Heard::Lost(Lost::Broken("CONNECTED has neither version 1.1 nor 1.2".into())),
+        };
+        self.by = None;
+        let theirs = frame.headers.get("heart-beat");
+        let theirs = theirs
+            .and_then(|value| HeartBeat::parse(value.trim()))
+            .unwrap_or_default();
+        let settings = &self.shared.settings;
+        self.liveness = Liveness::agree(theirs, settings.heart_beat, settings.tolerance(), now);
+        if !settings.user_broadcast.is_empty() {
+            out.extend_from_slice(b"SUBSCRIBE\nid:0\n");
+            encode::header(out, "destination", &settings.user_broadcast, self.version);
+            out.extend_from_slice(b"\n\0");
+        }
+        Heard::Available
+    }
+
+    /// A message for a user whom another node does not know: one SEND for each session here. It is not sent round again.
+    fn resolve(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        let origin = frame.headers.get(ORIGIN).unwrap_or_default();
+        let Some((user, to)) = users::other(&origin) else {
+            return;
+        };
+        let shown = format!("{}{to}", users::PREFIX);
+        for token in self.shared.users.sessions(&user) {
+            let behind = users::behind(to, &token);
+            let edit = |line: &Line<'_>| match line.name {
+                "destination" => Edit::Set(Cow::Borrowed(behind.as_str())),
+                ORIGIN | "subscription" | "message-id" | "ack" | "redelivered" | "timestamp" | "expires" => Edit::Drop,
+                _ => Edit::Keep,
+            };
+            let own = self.shared.settings.user_headers.iter();
+            let own = own.filter_map(|header| header.split_once(':'));
+            let added: Vec<(&str, &str)> = std::iter::once((ORIGIN, shown.as_str())).chain(own).collect();
+            let send = Frame {
+                command: Command::Send,
+                headers: frame.headers.clone(),
+                body: frame.body,
+            };
+            out.extend_from_slice(&head(&send, self.version, edit, &added));
+            out.extend_from_slice(frame.body);
+            out.push(0);
+        }
+    }
+
+    /// Appends a SEND to `out`; its number, by which [`Heard::Taken`] answers.
+    pub fn publish(&mut self, destination: &str, headers: &[(String, String)], body: &[u8], out: &mut Vec<u8>) -> u64 {
+        self.sent += 1;
+        let receipt = format!("{RECEIPT}{}", self.sent);
+        out.extend_from_slice(b"SEND\n");
+        encode::header(out, "destination", destination, self.version);
+        for (name, value) in headers {
+            encode::header(out, name, value, self.version);
+        }
+        encode::header(out, "receipt", &receipt, self.version);
+        encode::header(out, "content-length", &body.len().to_string(), self.version);
+        out.push(b'\n');
+        out.extend_from_slice(body);
+        out.push(0);
+        self.sent
+    }
+
+    /// Octets came.
+    pub fn heard(&mut self, now: u64) {
+        self.liveness.heard(now);
+    }
+
+    /// Octets were written.
+    pub fn sent(&mut self, now: u64) {
+        self.liveness.sent(now);
+    }
+
+    /// When [`System::advance`] must be called.
+    pub fn due(&self) -> Option<u64> {
+        self.by.or(self.liveness.due())
+    }
+
+    /// Does what is due: beats, and the verdict on a silent broker.
+    pub fn advance(&mut self, out: &mut Vec<u8>, now: u64) -> Option<Lost> {
+        if let Some(by) = self.by {
+            return (now >= by).then_some(Lost::NoConnected(self.shared.settings.connected_ms));
+        }
+        while let Some(beat) = self.liveness.advance(now) {
+            match beat {
+                Beat::Send => out.push(b'\n'),
+                Beat::Probe => {}
+                Beat::Silent { silent_ms, .. } => return Some(Lost::Silent(silent_ms)),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,465 @@
+//! One relayed client: the task that owns its transport and its connection to the broker, and the only loop over both.
+//!
+//! A turn reads from the client as long as the broker takes what it is sent, reads from the broker as long as the client
+//! takes it, and writes to both. Neither side has more than its budget of a turn, and nothing waits but in the two outputs,
+//! which are bounded by that.
+
+mod reading;
+
+use std::future::{poll_fn, Future};
+use std::pin::{pin, Pin};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio::time::{sleep_until, Instant};
+
+use crate::broker::{FrameSink, Now};
+use crate::relay::{self, Lost, Relay, Step, Wires};
+use crate::server::clock::Clock;
+use crate::server::connection::Timer;
+use crate::server::roster::{Seat, Stage};
+use crate::server::stats::Counters;
+use crate::server::tcp::Tcp;
+use crate::server::transport::Transport;
+use crate::session::Close;
+use crate::stomp::{Decoder, Limits};
+
+use super::dial::dial;
+use super::Behind;
+
+/// What a client sent before the server stopped may take this long to be seen here.
+const LAST_WORDS_MS: u64 = 50;
+/// The close code of a session that its client ended.
+const NORMAL: u16 = 1000;
+
+/// What a relayed connection is made of besides its transport.
+pub(in crate::server) struct Parts {
+    pub(in crate::server) relay: Relay,
+    pub(in crate::server) behind: Arc<Behind>,
+    /// What the client may send before CONNECT.
+    pub(in crate::server) before: Limits,
+    /// What it may send afterwards.
+    pub(in crate::server) limits: Limits,
+    pub(in crate::server) strict: bool,
+    pub(in crate::server) seat: Seat,
+    pub(in crate::server) clock: Clock,
+    pub(in crate::server) counters: Arc<Counters>,
+    pub(in crate::server) write_ms: u64,
+    pub(in crate::server) linger_ms: u64,
+}
+
+/// A client's transport, its connection to the broker, and how far both are.
+pub(in crate::server) struct Connection<T> {
+    transport: T,
+    decoder: Decoder,
+    line: Line,
+    parts: Parts,
+    phase: Phase,
+    /// When the client's socket must have taken something, if it is full.
+    write_due: Option<u64>,
+    /// Since when the server stops, until the relay has been told.
+    stopping: Option<u64>,
+    told: bool,
+    /// The client has closed; there is nothing left to read.
+    gone: bool,
+}
+
+/// The connection to the broker.
+enum Line {
+    None,
+    Dialling(Dialling),
+    Open(Box<Open>),
+    /// What was written is being flushed, and the broker given until then to close.
+    Ending(Box<Tcp>, u64),
+}
+
+/// On the way to a socket, and the place of its address.
+type Dialling = Pin<Box<dyn Future<Output = Result<(TcpStream, usize), String>> + Send>>;
+
+struct Open {
+    tcp: Tcp,
+    decoder: Decoder,
+}
+
+/// How the client's side goes to its end.
+enum Phase {
+    /// Frames come and go.
+    Open,
+    /// The session is over; what it still has to say is being written.
+    Last(Close),
+    /// All is written. The client asked for the end and is given until `until` to close first.
+    Parting { close: Close, until: u64 },
+    /// Our end is said; what the client sends is dropped until it closes, or until `until`.
+    Closing { reason: &'static str, until: u64 },
+    /// The client is gone; the broker is being told.
+    Gone(&'static str),
+}
+
+/// The client's side is over, and why, in the words of the counters.
+struct Over(&'static str);
+
+/// What keeps a part of the turn from going on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing to do; a waker is set.
+    Idle,
+    /// The budget is used up.
+    Spent,
+    /// The other side does not take what this one gives.
+    Held,
+}
+
+/// Both outputs, as the relay sees them.
+struct Both<'a, C, B> {
+    client: &'a mut C,
+    broker: Option<&'a mut B>,
+}
+
+impl<C: FrameSink, B: FrameSink> Wires for Both<'_, C, B> {
+    fn client(&mut self, parts: &[&[u8]], utf8: bool) {
+        self.client.frame(parts, utf8);
+    }
+
+    fn upstream(&mut self, parts: &[&[u8]]) {
+        if let Some(broker) = &mut self.broker {
+            broker.frame(parts, true);
+        }
+    }
+}
+
+impl<T: Transport> Connection<T> {
+    /// A connection whose client has said nothing yet.
+    pub(in crate::server) fn new(transport: T, parts: Parts) -> Connection<T> {
+        Connection {
+            transport,
+            decoder: Decoder::new(parts.before),
+            line: Line::None,
+            parts,
+            phase: Phase::Open,
+            write_due: None,
+            stopping: None,
+            told: false,
+            gone: false,
+        }
+    }
+
+    /// Serves the client until one of all sides ends it.
+    // Not an `async fn`, whose future would hold a second, moved-out connection.
+    #[allow(clippy::manual_async_fn)]
+    pub(in crate::server) fn run(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            let mut timer = Timer {
+                sleep: pin!(sleep_until(Instant::now())),
+                armed: None,
+            };
+            let reason = poll_fn(|cx| self.poll(cx, &mut timer)).await;
+            self.set_line(Line::None);
+            self.parts.counters.closed(self.transport.link(), reason);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer<'_>) -> Poll<&'static str> {
+        let now = self.parts.clock.now();
+        let stage = self.parts.seat.poll_stage(cx);
+        if stage == Stage::Ended {
+            return Poll::Ready("aborted");
+        }
+        let (received, sent) = (self.transport.received(), self.transport.accepted());
+        let outcome = self.turn(stage, cx, now);
+        self.parts
+            .counters
+            .octets(self.transport.received() - received, self.transport.accepted() - sent);
+        let rest = match outcome {
+            Ok(rest) => rest,
+            Err(Over(reason)) => {
+                let (relay, mut both) = self.relay();
+                relay.gone(&mut both);
+                self.phase = Phase::Gone(reason);
+                Rest::Idle
+            }
+        };
+        self.end_line(cx, now);
+        match (&self.phase, &self.line) {
+            (Phase::Gone(reason), Line::None) => return Poll::Ready(reason),
+            _ if rest == Rest::Spent => {
+                let yielded = pin!(yield_now()).poll(cx);
+                debug_assert!(yielded.is_pending());
+            }
+            _ => timer.arm(self.due(), now, &self.parts.clock, cx),
+        }
+        Poll::Pending
+    }
+
+    fn turn(&mut self, stage: Stage, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
+        if matches!(self.phase, Phase::Gone(_)) {
+            return Ok(Rest::Idle);
+        }
+        self.dial(cx, now);
+        let read = self.read(cx, now)?;
+        if stage == Stage::Draining {
+            self.stop(now);
+        }
+        let answered = self.answers(cx, now);
+        self.pass_time(now)?;
+        self.write(cx, now)?;
+        self.close(cx, now)?;
+        // What held one side may have been written just now.
+        let go_on = |rest: Rest, held: bool| rest == Rest::Spent || (rest == Rest::Held && !held);
+        let more = go_on(read, self.client_is_held()) || go_on(answered, self.broker_is_held());
+        let dials = self.is_open() && self.parts.relay.dials(now.mono);
+        if dials {
+            let shared = Arc::clone(&self.parts.behind.shared);
+            self.set_line(Line::Dialling(Box::pin(dial(shared))));
+        }
+        Ok(if dials || (more && self.is_open()) {
+            Rest::Spent
+        } else {
+            Rest::Idle
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    fn relay(&mut self) -> (&mut Relay, Both<'_, T, Tcp>) {
+        let broker = match &mut self.line {
+            Line::Open(open) => Some(&mut open.tcp),
+            Line::None | Line::Dialling(_) | Line::Ending(..) => None,
+        };
+        let client = &mut self.transport;
+        (&mut self.parts.relay, Both { client, broker })
+    }
+
+    fn set_line(&mut self, line: Line) {
+        let open = &self.parts.behind.open;
+        match (&self.line, &line) {
+            (Line::Open(_), Line::Open(_)) => {}
+            (Line::Open(_), _) => {
+                open.fetch_sub(1, Ordering::Relaxed);
+            }
+            (_, Line::Open(_)) => {
+                open.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.line = line;
+    }
+
+    /// Goes on with making the connection to the broker.
+    fn dial(&mut self, cx: &mut Context<'_>, now: Now) {
+        let Line::Dialling(dialling) = &mut self.line else {
+            return;
+        };
+        let Poll::Ready(outcome) = dialling.as_mut().poll(cx) else {
+            return;
+        };
+        match outcome {
+            Ok((socket, _)) => {
+                let decoder = Decoder::new(self.parts.behind.shared.settings.limits());
+                let tcp = Tcp::new(socket);
+                self.set_line(Line::Open(Box::new(Open { tcp, decoder })));
+                let (relay, mut both) = self.relay();
+                relay.dialled(&mut both, now.mono);
+            }
+            Err(why) => self.lose(Lost::NotConnected(why), now),
+        }
+    }
+
+    fn lose(&mut self, why: Lost, now: Now) {
+        self.set_line(Line::None);
+        let (relay, mut both) = self.relay();
+        let step = relay.lost(why, &mut both, now.mono);
+        self.obey(step);
+    }
+
+    fn obey(&mut self, step: Step) {
+        match step {
+            Step::Done => {}
+            Step::Probe => self.transport.ping(),
+            Step::Close(relay::Close { code, reason }) => self.phase = Phase::Last(Close { code, reason }),
+        }
+    }
+
+    /// Tells the relay that the server stops, once it has taken what the client had sent.
+    fn stop(&mut self, now: Now) {
+        let since = *self.stopping.get_or_insert(now.mono);
+        if self.told || !self.is_open() || now.mono < since + LAST_WORDS_MS {
+            return;
+        }
+        self.told = true;
+        let (relay, mut both) = self.relay();
+        let step = relay.shutdown(&mut both);
+        self.obey(step);
+    }
+
+    /// The next moment at which there is something to do.
+    fn due(&self) -> Option<u64> {
+        let phase = match self.phase {
+            Phase::Open => self.parts.relay.due(),
+            Phase::Last(_) | Phase::Gone(_) => None,
+            Phase::Parting { until, .. } | Phase::Closing { until, .. } => Some(until),
+        };
+        let stop = self.stopping.filter(|_| !self.told).map(|since| since + LAST_WORDS_MS);
+        let line = match self.line {
+            Line::Ending(_, until) => Some(until),
+            Line::None | Line::Dialling(_) | Line::Open(_) => None,
+        };
+        [phase, stop, line, self.write_due].into_iter().flatten().min()
+    }
+
+    fn pass_time(&mut self, now: Now) -> Result<(), Over> {
+        let due = |at: u64| now.mono >= at;
+        match &self.phase {
+            Phase::Open => {
+                if self.parts.relay.due().is_some_and(due) {
+                    let (relay, mut both) = self.relay();
+                    let step = relay.advance(&mut both, now.mono);
+                    self.obey(step);
+                    if !self.parts.relay.has_upstream() && !self.parts.relay.is_over() {
+                        self.set_line(Line::None);
+                    }
+                }
+            }
+            Phase::Parting { close, until } if due(*until) => {
+                let close = close.clone();
+                self.say_close(&close, now);
+            }
+            Phase::Closing { reason, until } if due(*until) => return Err(Over(reason)),
+            Phase::Last(_) | Phase::Parting { .. } | Phase::Closing { .. } | Phase::Gone(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, to both sides.
+    fn write(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), Over> {
+        if let Line::Open(open) = &mut self.line {
+            let before = open.tcp.accepted();
+            let outcome = open.tcp.poll_flush(cx);
+            if open.tcp.accepted() != before {
+                self.parts.relay.sent_upstream(now.mono);
+            }
+            if let Poll::Ready(Err(error)) = outcome {
+                self.lose(Lost::Broken(error.kind().to_string()), now);
+            }
+        }
+        if self.flush(cx, now)? {
+            if let Phase::Last(close) = &self.phase {
+                let close = close.clone();
+                if close.code == NORMAL {
+                    let until = now.mono + self.parts.linger_ms;
+                    self.phase = Phase::Parting { close, until };
+                } else {
+                    self.say_close(&close, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes to the client; whether all of it is gone.
+    fn flush(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, Over> {
+        let before = self.transport.accepted();
+        let outcome = self.transport.poll_flush(cx);
+        let accepted = self.transport.accepted();
+        if accepted != before {
+            self.parts.relay.sent_client(now.mono);
+        }
+        match outcome {
+            Poll::Ready(Ok(())) => {
+                self.write_due = None;
+                Ok(true)
+            }
+            Poll::Ready(Err(_)) => Err(Over("reset")),
+            Poll::Pending => {
+                let stalled = accepted == before && self.write_due.is_some_and(|due| now.mono >= due);
+                if stalled && matches!(self.phase, Phase::Open | Phase::Last(_)) {
+                    self.cut(now);
+                } else if accepted != before || self.write_due.is_none() {
+                    self.write_due = Some(now.mono + self.parts.write_ms);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// The client has taken nothing for too long.
+    fn cut(&mut self, now: Now) {
+        let (relay, mut both) = self.relay();
+        relay.gone(&mut both);
+        let close = Close {
+            code: 1008,
+            reason: "slow-consumer",
+        };
+        self.say_close(&close, now);
+    }
+
+    fn say_close(&mut self, close: &Close, now: Now) {
+        self.transport.close(close);
+        self.write_due = None;
+        self.phase = Phase::Closing {
+            reason: close.reason,
+            until: now.mono + self.parts.linger_ms,
+        };
+    }
+
+    /// Once the session is over: says the end, drops what the client still sends, and waits for it to go.
+    fn close(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), Over> {
+        if self.is_open() {
+            return Ok(());
+        }
+        if !self.gone {
+            self.gone = self.transport.poll_discard(cx).is_ready();
+        }
+        match self.phase {
+            Phase::Parting { ref close, .. } if self.gone => {
+                let reason = close.reason;
+                self.flush(cx, now)?;
+                Err(Over(reason))
+            }
+            Phase::Closing { reason, .. } => {
+                let flushed = self.flush(cx, now)?;
+                let shut = flushed && self.transport.poll_shutdown(cx).is_ready();
+                if shut && self.gone {
+                    return Err(Over(reason));
+                }
+                Ok(())
+            }
+            Phase::Open | Phase::Last(_) | Phase::Parting { .. } | Phase::Gone(_) => Ok(()),
+        }
+    }
+
+    /// Once the session is over: what was written to the broker is flushed, and it may close first.
+    fn end_line(&mut self, cx: &mut Context<'_>, now: Now) {
+        if !self.parts.relay.is_over() {
+            return;
+        }
+        match std::mem::replace(&mut self.line, Line::None) {
+            Line::None => {}
+            Line::Dialling(_) => {}
+            Line::Open(open) => {
+                self.parts.behind.open.fetch_sub(1, Ordering::Relaxed);
+                self.line = Line::Ending(Box::new(open.tcp), now.mono + self.parts.linger_ms);
+                self.end_line(cx, now);
+            }
+            Line::Ending(mut tcp, until) => {
+                let flushed = tcp.poll_flush(cx);
+                let broken = matches!(flushed, Poll::Ready(Err(_)));
+                let shut = flushed.is_ready() && tcp.poll_shutdown(cx).is_ready();
+                let gone = tcp.poll_discard(cx).is_ready();
+                let over = broken || (shut && gone) || now.mono >= until;
+                if !over {
+                    self.line = Line::Ending(tcp, until);
+                }
+            }
+        }
+    }
+}
+
+/// Octets that the socket has not taken.
+fn waiting(output: &impl Transport) -> u64 {
+    output.position() - output.accepted()
+}
