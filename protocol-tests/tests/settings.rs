@@ -6,6 +6,7 @@ use hoofbeat::broker::settings::{
     DeadLetter, Kind, Policy, Prefix, QueuePolicy, Separator, TopicPolicy, WhenExpired, WhenFull,
 };
 use hoofbeat::server::{Server, Settings};
+use hoofbeat::session::settings::UserSend;
 use hoofbeat::session::{Answer, Authentication, Credentials, Principal};
 use protocol_tests::case::{load, Case};
 use protocol_tests::report::{failures, Column};
@@ -64,6 +65,12 @@ const CHANGES: &[(&str, Change)] = &[
     }),
     ("H100a", users),
     ("H100b", users),
+    ("H101a", users),
+    ("H101b", |settings| settings.session.user_send = UserSend::Any),
+    ("H101c", users),
+    ("H101d", |settings| settings.session.user_send = UserSend::Any),
+    ("H101e", |settings| settings.session.user_send = UserSend::Own),
+    ("H101f", |_| {}),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());
     }),

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::pattern::{is_wildcard, may_hold_wildcard, pieces, Pattern};
+use super::private::USER;
 use super::settings::{Kind, Prefix, Separator};
 
 /// The forms, as an ERROR lists them.
-pub const FORMS: &str = "/topic/NAME, /queue/NAME, /temp-queue/NAME, /temp-topic/NAME, /user/DESTINATION, \
-    /amq/queue/NAME, /reply-queue/NAME, /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
+pub const FORMS: &str = "/topic/NAME, /queue/NAME, /temp-queue/NAME, /temp-topic/NAME, /user/DESTINATION (SUBSCRIBE), \
+    /user/NAME/DESTINATION (SEND),     /amq/queue/NAME, /reply-queue/NAME, /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
     a bare NAME (= /queue/NAME), and the prefixes of the configuration ([[prefix]])";
 
 /// A destination that messages can be sent to.
@@ -48,8 +49,8 @@ pub enum Unnamed {
     Wildcard,
     /// A wildcard pattern with more `#` than the trie takes.
     TooManyWildcards,
-    /// A form that is known and not served.
-    Unsupported(&'static str),
+    /// A SEND to `/user/` that says to no user, or not what of it.
+    NoUser,
 }
 
 /// What a name is read with.
@@ -61,11 +62,16 @@ pub struct Names<'a> {
     pub limit: usize,
     /// The session's part of its temporary names, unguessable.
     pub token: &'a str,
+    /// Whose session it is.
+    pub user: Option<&'a str>,
 }
 
 impl Names<'_> {
     /// The destination that a SEND names.
     pub fn target(&self, name: &str) -> Result<Destination, Unnamed> {
+        if let Some(rest) = name.strip_prefix(USER) {
+            return self.of_user(rest);
+        }
         let destination = self.destination(name)?;
         let local = self.local_part(&destination);
         if destination.kind == Kind::Topic && holds_wildcard(local, destination.separator) {
@@ -76,6 +82,9 @@ impl Names<'_> {
 
     /// What a SUBSCRIBE names.
     pub fn selection(&self, name: &str) -> Result<Selection, Unnamed> {
+        if let Some(local) = name.strip_prefix(USER) {
+            return self.own_user(local).map(Selection::One);
+        }
         let destination = self.destination(name)?;
         let local = self.local_part(&destination);
         if !holds_wildcard(local, destination.separator) {
@@ -143,9 +152,6 @@ impl Names<'_> {
                 true => Ok(reply(Kind::Topic, name)),
                 false => Err(Unnamed::Unknown),
             };
-        }
-        if name == "/user" || name.starts_with("/user/") {
-            return Err(Unnamed::Unsupported("/user destinations"));
         }
         rabbitmq(name)
     }
@@ -224,7 +230,7 @@ fn reply_or_queue(name: &str, local: &str) -> Result<Destination, Unnamed> {
     named(Kind::Queue, format!("/queue/{local}"), local, Separator::Both)
 }
 
-fn reply(kind: Kind, name: &str) -> Destination {
+pub(super) fn reply(kind: Kind, name: &str) -> Destination {
     Destination {
         name: name.into(),
         kind,
@@ -257,6 +263,7 @@ mod tests {
         prefixes: &[],
         limit: 255,
         token: "0123456789abcdef0123456789abcdef",
+        user: None,
     };
 
     fn canonical(name: &str) -> Result<(String, Kind), Unnamed> {
@@ -300,7 +307,7 @@ mod tests {
             ("/queue", Unnamed::Empty),
             ("/nothing/a", Unnamed::Unknown),
             ("/exchange/mine/k", Unnamed::Unknown),
-            ("/user/queue/x", Unnamed::Unsupported("/user destinations")),
+            ("/user", Unnamed::Unknown),
             ("/topic/a.*", Unnamed::Wildcard),
             ("/topic/#", Unnamed::Wildcard),
             ("/queue/a.>", Unnamed::Wildcard),

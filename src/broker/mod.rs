@@ -14,6 +14,7 @@ mod mime;
 pub mod outbound;
 mod patience;
 pub mod pattern;
+pub mod private;
 mod publish;
 pub mod queue;
 mod recover;
@@ -465,7 +466,9 @@ impl Broker {
     }
 
     fn make_topic(&self, to: &Destination, owner: Option<u64>) -> Topic {
-        Topic::new(Arc::clone(&to.name), to.separator, self.topic_policy(&to.name), owner)
+        let policy = self.topic_policy(&to.name);
+        let private = to.reply;
+        Topic::new(Arc::clone(&to.name), to.separator, policy, owner, private)
     }
 
     /// Remembers the wildcard subscriptions of a topic without own ones, and forgets the oldest beyond the limit.

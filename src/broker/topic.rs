@@ -109,6 +109,8 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Only this session may subscribe (a temporary topic).
     pub owner: Option<u64>,
+    /// No pattern matches it, whatever forms the operator has made.
+    private: bool,
     separator: Separator,
     policy: TopicPolicy,
     /// Locked before any outbound, never after; publishing happens outside it.
@@ -127,10 +129,11 @@ struct State {
 
 impl Topic {
     /// A topic nobody has subscribed to yet.
-    pub fn new(name: Arc<str>, separator: Separator, policy: TopicPolicy, owner: Option<u64>) -> Topic {
+    pub fn new(name: Arc<str>, separator: Separator, policy: TopicPolicy, owner: Option<u64>, private: bool) -> Topic {
         Topic {
             name,
             owner,
+            private,
             separator,
             policy,
             state: Mutex::default(),
@@ -192,7 +195,10 @@ impl Topic {
                 return Arc::clone(routes);
             }
         }
-        let mut all = patterns.find(&self.name, self.separator);
+        let mut all = match self.private {
+            true => Vec::new(),
+            false => patterns.find(&self.name, self.separator),
+        };
         all.extend(state.own.iter().cloned());
         let (durable, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|target| target.durable.is_some());
         let routes = Arc::new(Routes {

@@ -41,7 +41,7 @@ pub struct Presence {
 pub struct Private {
     /// The id that the client gave it.
     pub id: Arc<str>,
-    /// As the client named it: `/user/queue/x`.
+    /// As the client named it, which is what its MESSAGEs say: `/user/queue/x`.
     pub destination: Arc<str>,
 }
 

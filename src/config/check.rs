@@ -27,7 +27,7 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// What the names within the broker begin with, besides the operator's prefixes.
-const ROOTS: [&str; 5] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange"];
+const ROOTS: [&str; 6] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange", "/user"];
 
 /// What cannot stay as it is.
 pub(super) fn errors(loaded: &Loaded) -> Vec<Problem> {

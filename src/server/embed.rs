@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::broker::outbound::{LaneHead, LaneId};
+use crate::broker::private::{encoded, USER};
 use crate::broker::queue::Options;
 use crate::broker::subscription::Feed;
 use crate::broker::{
@@ -55,7 +56,7 @@ impl Server {
             .collect();
         let headers = Headers::new(lines.iter().map(|(name, value)| Line { name, value }), true);
         let message = broker.message(Draft {
-            destination,
+            destination: &to.shown(destination),
             headers: &headers,
             reply_to: None,
             body: body.as_ref(),
@@ -97,6 +98,22 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Sends a message to each session of `user` that has subscribed `/user` and `destination`: to `/user/queue/x` if
+    /// `destination` is `/queue/x`. Who is not there misses it.
+    ///
+    /// # Errors
+    /// As [`Server::publish`].
+    pub async fn send_to_user(
+        &self,
+        user: &str,
+        destination: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        let name = format!("{USER}{}{destination}", encoded(user));
+        self.publish_with(&name, headers, body).await
     }
 
     /// Subscribes: to a queue, a topic, or topics by pattern. Messages wait within the budget of a connection; they
@@ -217,6 +234,7 @@ fn names(broker: &Broker) -> Names<'_> {
         limit: broker.settings().destination_bytes,
         // No session has this token: temporary names of the embedding program lead nowhere.
         token: "",
+        user: None,
     }
 }
 

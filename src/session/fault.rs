@@ -67,6 +67,8 @@ faults! {
     UNSUPPORTED = ("unsupported", "Not supported", 1002);
     /// The destination belongs to another session.
     NOT_OWNER = ("not-owner", "Destination belongs to another session", 1008);
+    /// The client may not do that here.
+    FORBIDDEN = ("forbidden", "Not allowed", 1008);
     /// The queue exists with other options.
     OTHER_OPTIONS = ("other-options", "Queue exists with other options", 1002);
     /// A live subscription has the id.

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use super::blocked::Pending;
+use super::settings::UserSend;
 use super::transaction::Transaction;
 use super::{fault, Connected, Fault};
+use crate::broker::private::encoded;
 use crate::broker::settings::Kind;
 use crate::broker::{destination, Act, Destination, Done, Draft, Now, Properties, Route, Sent};
 use crate::stomp::{Command, Frame, Headers};
@@ -123,6 +125,7 @@ impl Connected {
             .as_deref()
             .ok_or_else(|| Fault::missing(Command::Send, "destination"))?;
         let route = self.route(name, &asked, &frame.headers)?;
+        self.check_right(name, &route.to)?;
         if asked.properties.due.is_some() && route.to.kind == Kind::Topic {
             return Err(Fault::new(
                 fault::UNSUPPORTED,
@@ -148,7 +151,7 @@ impl Connected {
             None => None,
         };
         let message = self.broker.message(Draft {
-            destination: name,
+            destination: &route.to.shown(name),
             headers: &frame.headers,
             reply_to: address.as_deref(),
             body: frame.body,
@@ -191,6 +194,30 @@ impl Connected {
             },
             to,
         })
+    }
+
+    /// Whether the client may SEND there: to a user's destination not everybody may.
+    fn check_right(&self, name: &str, to: &Destination) -> Result<(), Fault> {
+        match to.private() {
+            Some((user, _)) if !self.may_send_to(user) => Err(Fault::new(
+                fault::FORBIDDEN,
+                format!(
+                    "\"{name}\" is a user's; a client may SEND there if user.send says so (\"own\" for its own user, \"any\" \
+                     for everybody's), or may_send_to_users = true of its [[users]] entry."
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn may_send_to(&self, user: &str) -> bool {
+        let own = || self.principal.name.as_deref().is_some_and(|own| encoded(own) == user);
+        let allowed = match self.settings.user_send {
+            UserSend::None => false,
+            UserSend::Own => own(),
+            UserSend::Any => true,
+        };
+        allowed || self.principal.may_send_to_users
     }
 
     fn target(&mut self, name: &str) -> Result<Destination, Fault> {
@@ -305,7 +332,10 @@ impl Connected {
         let (kind, detail) = match why {
             Unnamed::TooLong(length) => (
                 fault::BAD_DESTINATION,
-                format!("The header \"destination\" has {length} octets; the limit is {limit} (limits.destination_name)."),
+                format!(
+                    "The header \"destination\" has {length} octets{}; the limit is {limit} (limits.destination_name).",
+                    if length > name.len() { " with the user's name" } else { "" }
+                ),
             ),
             Unnamed::Unknown => (
                 fault::BAD_DESTINATION,
@@ -325,9 +355,13 @@ impl Connected {
                 fault::BAD_DESTINATION,
                 format!("The header \"destination\" is \"{name}\"; a pattern may hold three of #, ** and >."),
             ),
-            Unnamed::Unsupported(what) => {
-                (fault::UNSUPPORTED, format!("The header \"destination\" is \"{name}\"; {what} are not supported yet."))
-            }
+            Unnamed::NoUser => (
+                fault::BAD_DESTINATION,
+                format!(
+                    "The header \"destination\" is \"{name}\"; a SEND says to whom: /user/NAME/DESTINATION, such as \
+                     /user/joe/queue/x, with %2F for a slash in NAME."
+                ),
+            ),
         };
         Fault::new(kind, detail)
     }

@@ -9,6 +9,7 @@ use crate::broker::queue::{Binding, Options};
 use crate::broker::selector::Selector;
 use crate::broker::settings::Kind;
 use crate::broker::subscription::Feed;
+use crate::broker::users::Private;
 use crate::broker::{AckMode, Destination, Names, Now, Selection, Subscribe, Ticket};
 use crate::stomp::headers::escape_into;
 use crate::stomp::{Command, Frame, Headers, Version};
@@ -83,11 +84,27 @@ impl Connected {
             head: self.lane_head(id.as_deref(), mode),
             selection,
         };
+        let private = self.private(&ask.selection, id.as_deref(), &name);
+        let serial = ask.serial;
         let key = id.unwrap_or_else(|| nameless(&name));
         self.add_subscription(key, ask, now)?;
+        if let Some(private) = private {
+            self.presence.add(serial, private);
+        }
         let ticket = durable.and_then(|_| self.broker.durable_ticket());
         self.promise(receipt, ticket);
         Ok(())
+    }
+
+    /// What others may know of a subscription under `/user`.
+    fn private(&self, selection: &Selection, id: Option<&str>, name: &str) -> Option<Private> {
+        match selection {
+            Selection::One(one) if one.private().is_some() => Some(Private {
+                id: id.unwrap_or_default().into(),
+                destination: name.into(),
+            }),
+            _ => None,
+        }
     }
 
     /// The RECEIPT of a frame that took effect, or will when `ticket` is kept.
@@ -101,6 +118,8 @@ impl Connected {
     /// Whether the destination is to belong to this session.
     fn wants_alone(&self, selection: &Selection, headers: &Headers<'_>) -> Result<bool, Fault> {
         match selection {
+            // It is found by the user's name, so by the sessions of that user alone.
+            Selection::One(one) if one.private().is_some() => Ok(false),
             Selection::One(one) if one.reply && self.owns(&one.name) => Ok(true),
             Selection::One(one) if one.reply => Err(Fault::new(
                 fault::NOT_OWNER,
@@ -224,6 +243,7 @@ impl Connected {
             return;
         };
         held.live = false;
+        self.presence.remove(serial);
         let late = self.broker.unsubscribe(&held.subscription, &self.outbound, now);
         if !late {
             self.subscriptions.remove(&serial);
@@ -305,6 +325,7 @@ impl Connected {
             prefixes: &self.broker.settings().prefixes,
             limit: self.broker.settings().destination_bytes,
             token: &self.presence.token,
+            user: self.principal.name.as_deref(),
         }
     }
 

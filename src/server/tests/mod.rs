@@ -6,6 +6,7 @@ mod http;
 mod keeping;
 mod session;
 mod slow;
+mod users;
 mod websocket;
 
 use std::net::SocketAddr;
