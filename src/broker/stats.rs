@@ -34,6 +34,12 @@ impl Serialize for Counter {
 /// What has happened in a broker.
 #[derive(Debug, Default, Serialize)]
 pub struct Counters {
+    /// CONNECT frames of those who were not connected; of all virtual hosts, with those of the default one.
+    pub connect: Counter,
+    /// CONNECTED frames.
+    pub connected: Counter,
+    /// DISCONNECT frames.
+    pub disconnect: Counter,
     /// CONNECTs refused for their login or passcode; of all virtual hosts, with those of the default one.
     pub bad_credentials: Counter,
     /// Messages accepted from SEND frames, committed ones included.

@@ -59,6 +59,8 @@ pub(super) struct Connection<T> {
     stopping: Stopping,
     /// The client has closed; there is nothing left to read.
     gone: bool,
+    /// The client has sent a frame.
+    spoke: bool,
 }
 
 /// How a connection goes to its end.
@@ -109,6 +111,7 @@ impl<T: Transport> Connection<T> {
             write_due: None,
             stopping: Stopping::No,
             gone: false,
+            spoke: false,
         }
     }
 
@@ -123,7 +126,8 @@ impl<T: Transport> Connection<T> {
             };
             let reason = poll_fn(|cx| self.poll(cx, &mut timer)).await;
             self.parts.session.end(self.parts.clock.now());
-            self.parts.counters.closed(self.transport.link(), reason);
+            let link = self.transport.link();
+            self.parts.counters.closed(link, reason, self.spoke);
         }
     }
 
@@ -222,6 +226,7 @@ impl<T: Transport> Connection<T> {
         let step = match self.decoder.decode(&mut rest) {
             Ok(Some(frame)) => {
                 self.parts.counters.frame_received();
+                self.spoke = true;
                 self.parts.session.receive(frame, now)
             }
             Ok(None) => {

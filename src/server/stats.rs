@@ -11,16 +11,23 @@ use crate::session::Link;
 /// Counters of one server, since its start.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    websocket_opened: AtomicU64,
-    tcp_opened: AtomicU64,
-    websocket_closed: Reasons,
-    tcp_closed: Reasons,
+    websocket: Links,
+    tcp: Links,
     refused: Reasons,
     octets_in: AtomicU64,
     octets_out: AtomicU64,
     frames_in: AtomicU64,
     requests: AtomicU64,
     accept_errors: AtomicU64,
+}
+
+/// Sessions of one transport.
+#[derive(Debug, Default)]
+struct Links {
+    opened: AtomicU64,
+    ended: AtomicU64,
+    wordless: AtomicU64,
+    closed: Reasons,
 }
 
 /// How often each of a few reasons was given.
@@ -74,27 +81,50 @@ pub struct Stats {
 /// Sessions of one transport.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinkStats {
+    /// Sessions that are open now.
+    pub open: u64,
     /// Sessions begun.
     pub opened: u64,
+    /// Of those that ended, how many had not sent a single frame.
+    pub wordless: u64,
     /// Sessions ended, by reason.
     pub closed: BTreeMap<&'static str, u64>,
 }
 
+impl Links {
+    fn snapshot(&self) -> LinkStats {
+        // In this order: a session that begins or ends meanwhile must not make it less than none.
+        let ended = self.ended.load(Ordering::Relaxed);
+        let opened = self.opened.load(Ordering::Relaxed);
+        LinkStats {
+            open: opened.saturating_sub(ended),
+            opened,
+            wordless: self.wordless.load(Ordering::Relaxed),
+            closed: self.closed.snapshot(),
+        }
+    }
+}
+
 impl Counters {
     pub(super) fn opened(&self, link: Link) {
-        match link {
-            Link::Tcp => &self.tcp_opened,
-            Link::WebSocket { .. } => &self.websocket_opened,
-        }
-        .fetch_add(1, Ordering::Relaxed);
+        self.links(link).opened.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn closed(&self, link: Link, reason: &'static str) {
-        match link {
-            Link::Tcp => &self.tcp_closed,
-            Link::WebSocket { .. } => &self.websocket_closed,
+    /// A session has ended. `spoke` says that its client had sent a frame.
+    pub(super) fn closed(&self, link: Link, reason: &'static str, spoke: bool) {
+        let links = self.links(link);
+        links.closed.count(reason);
+        links.ended.fetch_add(1, Ordering::Relaxed);
+        if !spoke {
+            links.wordless.fetch_add(1, Ordering::Relaxed);
         }
-        .count(reason);
+    }
+
+    fn links(&self, link: Link) -> &Links {
+        match link {
+            Link::Tcp => &self.tcp,
+            Link::WebSocket { .. } => &self.websocket,
+        }
     }
 
     pub(super) fn refused(&self, reason: &'static str) {
@@ -130,14 +160,8 @@ impl Counters {
             sessions,
             connections_limit,
             tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
-            websocket: LinkStats {
-                opened: read(&self.websocket_opened),
-                closed: self.websocket_closed.snapshot(),
-            },
-            tcp: LinkStats {
-                opened: read(&self.tcp_opened),
-                closed: self.tcp_closed.snapshot(),
-            },
+            websocket: self.websocket.snapshot(),
+            tcp: self.tcp.snapshot(),
             refused: self.refused.snapshot(),
             requests: read(&self.requests),
             octets_in: read(&self.octets_in),

@@ -37,6 +37,7 @@ impl Session {
             );
             return Err(Fault::new(fault::NOT_CONNECTED, detail));
         }
+        self.hosts.default.counters().connect.one();
         let version = negotiate(frame)?;
         let broker = self.host(frame, version)?;
         let client = match self.field(frame, "heart-beat", version) {
@@ -124,6 +125,7 @@ impl Session {
             headers.push(("user-name", name));
         }
         self.outbound.control(encode::connected(&headers));
+        broker.counters().connected.one();
         let presence = broker.greet(principal.name.clone(), broker.token(self.id).into());
         self.state = State::Connected(Box::new(Connected {
             version,

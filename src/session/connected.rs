@@ -30,6 +30,7 @@ impl Connected {
             Command::Commit => self.commit(frame, receipt, now),
             Command::Abort => self.abort(frame, receipt),
             Command::Disconnect => {
+                self.broker.counters().disconnect.one();
                 self.receipt(receipt, None);
                 self.leaving = Some(DISCONNECTED);
                 Ok(())

@@ -65,6 +65,8 @@ pub(in crate::server) struct Connection<T> {
     told: bool,
     /// The client has closed; there is nothing left to read.
     gone: bool,
+    /// The client has sent a frame.
+    spoke: bool,
 }
 
 /// The connection to the broker.
@@ -143,6 +145,7 @@ impl<T: Transport> Connection<T> {
             stopping: None,
             told: false,
             gone: false,
+            spoke: false,
         }
     }
 
@@ -157,7 +160,8 @@ impl<T: Transport> Connection<T> {
             };
             let reason = poll_fn(|cx| self.poll(cx, &mut timer)).await;
             self.set_line(Line::None);
-            self.parts.counters.closed(self.transport.link(), reason);
+            let link = self.transport.link();
+            self.parts.counters.closed(link, reason, self.spoke);
         }
     }
 

@@ -90,3 +90,25 @@ async fn a_check_that_takes_too_long_ends_with_an_error() {
     server.shared.roster.all_gone().await;
     assert!(kept.lock().unwrap().iter().all(|answer| !answer.is_awaited()));
 }
+
+#[tokio::test]
+async fn sessions_are_counted_in_the_words_that_operators_of_spring_know() {
+    let server = start(settings()).await;
+    let wordless = Http::connect(server.tcp_address().unwrap()).await;
+    let mut joe = joe(&server).await;
+    assert!(joe.receive().await.starts_with("CONNECTED\n"));
+    let tcp = server.stats().tcp;
+    assert_eq!((tcp.open, tcp.opened, tcp.wordless), (2, 2, 0));
+    assert_eq!(server.stats().websocket.open, 0);
+
+    joe.http.write(b"DISCONNECT\nreceipt:bye\n\n\0").await;
+    assert!(joe.receive().await.starts_with("RECEIPT\n"));
+    drop((joe, wordless));
+    server.shared.roster.all_gone().await;
+    let tcp = server.stats().tcp;
+    assert_eq!((tcp.open, tcp.opened, tcp.wordless), (0, 2, 1));
+    assert_eq!(tcp.closed.values().sum::<u64>(), 2, "{:?}", tcp.closed);
+    let counters = server.hosts().default.counters();
+    let frames = [&counters.connect, &counters.connected, &counters.disconnect];
+    assert_eq!(frames.map(|counter| counter.get()), [1, 1, 1]);
+}

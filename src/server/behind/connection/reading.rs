@@ -78,6 +78,7 @@ impl<T: Transport> Connection<T> {
         let step = match self.decoder.decode(&mut rest) {
             Ok(Some(frame)) => {
                 self.parts.counters.frame_received();
+                self.spoke = true;
                 relay.receive(&frame, &mut both, now.mono)
             }
             Ok(None) => {
