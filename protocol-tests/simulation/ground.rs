@@ -73,9 +73,17 @@ impl Ground {
     pub fn misbehave(&self, random: &mut Random) -> bool {
         let Ground::Log { disk, .. } = self else { return false };
         let used: u64 = disk.files().iter().map(|(_, length)| length).sum();
-        let faults = match random.below(4) {
+        let faults = match random.below(6) {
             0 => Faults {
                 sync_fails: true,
+                ..Faults::default()
+            },
+            3 => Faults {
+                syncs: Some(random.next() % 8),
+                ..Faults::default()
+            },
+            4 => Faults {
+                read_fails: true,
                 ..Faults::default()
             },
             1 => Faults {

@@ -142,6 +142,12 @@ pub trait Journal: Send + Sync + Debug {
     /// A promise for everything written so far; `None` if there is nothing to wait for.
     fn ticket(&self) -> Option<Ticket>;
 
+    /// As [`Journal::ticket`], for what a consumer says of messages. While the disk is unwell it is not broken but stays
+    /// open, until all of it has been written after all: nobody has to say it again, and consumers go on.
+    fn patient_ticket(&self) -> Option<Ticket> {
+        self.ticket()
+    }
+
     /// Why persistent messages cannot be taken now, in words for an ERROR; `None` if they can.
     fn refuses(&self) -> Option<Arc<str>>;
 

@@ -351,6 +351,11 @@ impl Broker {
         persistent.then(|| self.journal.ticket()).flatten()
     }
 
+    /// As [`Broker::ticket`], for an acknowledgement, which is kept for better times if it cannot be written now.
+    pub(super) fn patient_ticket(&self, recorded: bool) -> Option<Ticket> {
+        recorded.then(|| self.journal.patient_ticket()).flatten()
+    }
+
     /// Adds a message to a queue in which there is room for it.
     pub(super) fn push_reserved(&self, queue: &Arc<Queue>, message: &Arc<Message>, batch: Option<u64>, now: Now) {
         let limited = self.limited(queue, message, now);

@@ -141,7 +141,7 @@ impl Broker {
         let effects = queue.settle(consumer, tag, settle, &self.counters, now)?;
         let recorded = effects.recorded;
         self.apply(queue, effects, None, now);
-        Ok(self.ticket(recorded))
+        Ok(self.patient_ticket(recorded))
     }
 
     /// Holds acknowledgements for a transaction.

@@ -58,6 +58,11 @@ pub(super) fn part(raw: &Raw) -> (Raw, Raw) {
     (light, rest)
 }
 
+/// Whether nothing but new messages and their queues is among the records: nothing that consumers have said.
+pub(super) fn is_new(raw: &Raw) -> bool {
+    records(raw.octets()).all(|(kind, _)| matches!(kind, Kind::Append | Kind::Declare))
+}
+
 /// A record and what it is about.
 struct One<'a> {
     kind: Kind,

@@ -10,10 +10,12 @@ use crate::broker::journal::{Record, Ticket};
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     pub(super) raw: Raw,
-    /// Of those who wait for `raw`.
-    pub(super) ticket: Option<Ticket>,
-    /// Of those who wait for what is being written.
-    pub(super) under_way: Option<Ticket>,
+    /// To those who wait for `raw`.
+    promises: Promises,
+    /// To those who wait for what is being written.
+    under_way: Option<Promises>,
+    /// Patient ones of rounds that failed, until what those were to write is on disk.
+    open: Vec<Ticket>,
     /// Octets that are being written, or could not be and wait to be tried again.
     pub(super) octets_under_way: usize,
     /// What could not be written is tried again with what has come since.
@@ -25,6 +27,24 @@ pub(super) struct Inbox {
     batches: BTreeMap<u64, Batch>,
     /// Batches that go with another one.
     joined: BTreeMap<u64, u64>,
+}
+
+/// What is promised of the records of a round.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Promises {
+    /// Broken as soon as the round fails.
+    pub(super) prompt: Ticket,
+    /// Kept when the records are on disk, however long that takes.
+    pub(super) patient: Ticket,
+}
+
+impl Promises {
+    fn ticket(&self, patient: bool) -> Ticket {
+        match patient {
+            true => self.patient.clone(),
+            false => self.prompt.clone(),
+        }
+    }
 }
 
 /// Records that count together. They are kept back until all are there, and stand in the log as one group: whatever
@@ -99,16 +119,58 @@ impl Inbox {
     }
 
     /// A promise for everything written so far.
-    pub(super) fn promise(&mut self) -> Option<Ticket> {
+    pub(super) fn promise(&mut self, patient: bool) -> Option<Ticket> {
         if self.closed {
             let broken = Ticket::default();
             broken.resolve(false);
             return Some(broken);
         }
         if self.raw.is_empty() && !self.stuck {
-            return self.under_way.clone();
+            return self.under_way.as_ref().map(|promises| promises.ticket(patient));
         }
-        Some(self.ticket.get_or_insert_default().clone())
+        Some(self.promises.ticket(patient))
+    }
+
+    /// Hands over what has come, behind what `raw` still holds; what was promised of it.
+    pub(super) fn gather(&mut self, raw: &mut Raw) -> Promises {
+        if raw.is_empty() {
+            std::mem::swap(raw, &mut self.raw);
+        } else {
+            raw.append(&self.raw);
+            self.raw.clear();
+        }
+        self.octets_under_way = raw.len();
+        let promises = std::mem::take(&mut self.promises);
+        // Also if nobody has asked yet: who has written something may ask only now.
+        self.under_way = (!raw.is_empty()).then(|| promises.clone());
+        promises
+    }
+
+    /// A round has ended; `left` is what could not be written, and `settled` says that nothing of it is what patient ones
+    /// wait for. The tickets that are kept: to be told when nothing is locked.
+    pub(super) fn ended(&mut self, promises: Promises, left: &Raw, settled: bool) -> Vec<Ticket> {
+        self.under_way = None;
+        self.stuck = !left.is_empty();
+        self.octets_under_way = left.len();
+        self.open.push(promises.patient);
+        match settled {
+            true => std::mem::take(&mut self.open),
+            false => Vec::new(),
+        }
+    }
+
+    /// Nothing is taken any more. The tickets that are broken: to be told when nothing is locked.
+    pub(super) fn close(&mut self) -> Vec<Ticket> {
+        self.closed = true;
+        let mut broken = std::mem::take(&mut self.open);
+        for promises in [self.under_way.take(), Some(std::mem::take(&mut self.promises))] {
+            broken.extend(
+                promises
+                    .into_iter()
+                    .flat_map(|promises| [promises.prompt, promises.patient]),
+            );
+        }
+        broken
     }
 
     /// The stored octets of a message that is not written yet.
@@ -176,5 +238,25 @@ impl Batch {
         }
         self.messages.retain(|(its_queue, _)| *its_queue != queue);
         self.raw.retain(|entry: &Entry<'_>| entry.queue() != queue);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_while_what_he_wrote_is_being_written_waits_for_it() {
+        let (mut inbox, mut raw) = (Inbox::default(), Raw::default());
+        inbox.write(Record::Settle { queue: 1, seq: 1 }, None);
+        // The writer takes it before anybody has asked.
+        let promises = inbox.gather(&mut raw);
+        for patient in [false, true] {
+            let ticket = inbox.promise(patient).expect("it is not on disk yet");
+            assert_eq!(ticket.outcome(), None);
+        }
+        raw.clear();
+        assert_eq!(inbox.ended(promises, &raw, true).len(), 1);
+        assert!(inbox.promise(false).is_none() && inbox.promise(true).is_none());
     }
 }

@@ -208,7 +208,10 @@ impl Index {
         let here = |slot: &&Slot| slot.segment == segment && u64::from(slot.offset) == offset;
         let there = self.slot(queue, seq).filter(here).is_some();
         let kept = self.queues.get_mut(&queue).filter(|_| there);
-        let slot = kept.and_then(|kept| kept.entries.remove(seq));
+        let slot = kept.and_then(|kept| {
+            kept.dues.remove(&seq);
+            kept.entries.remove(seq)
+        });
         self.discount(slot);
         there
     }

@@ -7,7 +7,8 @@
 //! What the round was to write is kept and tried again together with what has come since: that is what consumers
 //! settle, and little. It goes to a new segment, because nothing is known any more of one that failed. On a full disk
 //! what consumers settle is written first, apart from what does not fit, because that makes room; the tickets of such
-//! a round are broken all the same, for a ticket speaks for everything before it. Once a try succeeds, all is as
+//! a round are broken all the same, for a ticket speaks for everything before it. Patient tickets, those of
+//! acknowledgements, are not broken: they are kept once what they speak for is on disk. Once a try succeeds, all is as
 //! before.
 //!
 //! **Back-pressure.** Nothing here waits, so what has come and is not written yet is bounded by those who send: they
@@ -18,7 +19,7 @@ use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -26,8 +27,9 @@ use std::time::{Duration, Instant};
 use super::damage::Damage;
 use super::disk::{Disk, Folder};
 use super::frugal;
-use super::inbox::Inbox;
-use super::log::{self, find_raw, is_full, Log, Place};
+use super::inbox::{Inbox, Promises};
+use super::log::{self, find_raw, is_full, Log};
+use super::reader::{self, Ask};
 use super::record::Raw;
 use super::{Durability, Error, Settings};
 use crate::broker::journal::{Journal, Listener, Record, Recovered, Report, Ticket};
@@ -91,15 +93,9 @@ struct Keeper {
     failure: Option<io::Error>,
     /// There is room to be made.
     untidy: bool,
+    /// Where no thread reads: what could not be read, and is tried again.
+    unread: Vec<Ask>,
     folder: String,
-}
-
-/// A message that is to be read.
-#[derive(Debug)]
-struct Ask {
-    queue: u64,
-    seq: u64,
-    place: Place,
 }
 
 impl Store {
@@ -120,8 +116,12 @@ impl Store {
         let (keeper, opened) = Keeper::open(&disk, settings)?;
         let shared = Arc::clone(&keeper.shared);
         let (asks, asked) = mpsc::channel();
-        let reader = Arc::clone(&shared);
-        let reader = spawn("store-read", move || read_all(&reader, &asked)).map_err(failed("no thread for"))?;
+        let listening = Arc::clone(&shared);
+        let retry = settings.retry;
+        let reader = spawn("store-read", move || {
+            reader::read_all(&asked, retry, |report| listening.report(report))
+        })
+        .map_err(failed("no thread for"))?;
         let abandoned = Arc::clone(&shared);
         let write = move || {
             if catch_unwind(AssertUnwindSafe(|| keeper.run(&asks))).is_err() {
@@ -157,10 +157,9 @@ impl Store {
         let Some(keeper) = &self.keeper else { return false };
         let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.log.keep_reserve();
-        let asks = keeper.round(true);
-        for ask in asks {
-            read(&self.shared, ask);
-        }
+        let mut asks = std::mem::take(&mut keeper.unread);
+        asks.extend(keeper.round(true));
+        keeper.unread = reader::read(asks, |report| self.shared.report(report));
         keeper.untidy
     }
 
@@ -182,9 +181,7 @@ impl Store {
         }
         if let Some(keeper) = &self.keeper {
             let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-            for ask in keeper.finish() {
-                read(&self.shared, ask);
-            }
+            reader::read(keeper.finish(), |report| self.shared.report(report));
         }
         *self.shared.listener.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -213,7 +210,14 @@ impl Journal for Store {
 
     fn ticket(&self) -> Option<Ticket> {
         match self.shared.durability {
-            Durability::Fsync => self.shared.lock().promise(),
+            Durability::Fsync => self.shared.lock().promise(false),
+            Durability::Interval(_) | Durability::None => None,
+        }
+    }
+
+    fn patient_ticket(&self) -> Option<Ticket> {
+        match self.shared.durability {
+            Durability::Fsync => self.shared.lock().promise(true),
             Durability::Interval(_) | Durability::None => None,
         }
     }
@@ -276,11 +280,8 @@ impl Shared {
         let words: Arc<str> = Arc::from("the store has ended with an error of its own: see the log");
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
         self.refuses.store(true, Ordering::Release);
-        let mut inbox = self.lock();
-        inbox.closed = true;
-        let tickets = [inbox.under_way.take(), inbox.ticket.take()];
-        drop(inbox);
-        tickets.into_iter().flatten().for_each(|ticket| ticket.resolve(false));
+        let broken = self.lock().close();
+        broken.into_iter().for_each(|ticket| ticket.resolve(false));
     }
 
     fn is_closing(&self) -> bool {
@@ -337,6 +338,7 @@ impl Keeper {
             raw: Raw::default(),
             failure: None,
             untidy: true,
+            unread: Vec::new(),
             folder: disk.name(),
         };
         keeper.judge();
@@ -411,31 +413,15 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let mut inbox = shared.lock();
         let fetches = std::mem::take(&mut inbox.fetches);
-        let ticket = match attempt {
-            true => self.gather(&mut inbox),
-            false => None,
-        };
+        let promises = attempt.then(|| inbox.gather(&mut self.raw));
         drop(inbox);
-        if attempt {
-            self.attempt(ticket);
+        if let Some(promises) = promises {
+            self.attempt(promises);
         }
         self.locate(&fetches)
     }
 
-    /// Takes over what has come; who waits for it.
-    fn gather(&mut self, inbox: &mut Inbox) -> Option<Ticket> {
-        if self.raw.is_empty() {
-            std::mem::swap(&mut self.raw, &mut inbox.raw);
-        } else {
-            self.raw.append(&inbox.raw);
-            inbox.raw.clear();
-        }
-        inbox.octets_under_way = self.raw.len();
-        inbox.under_way = inbox.ticket.take();
-        inbox.under_way.clone()
-    }
-
-    fn attempt(&mut self, ticket: Option<Ticket>) {
+    fn attempt(&mut self, promises: Promises) {
         let result = match (self.raw.is_empty(), &self.failure) {
             (false, _) => self.log.commit(&mut self.raw),
             (true, Some(_)) => self.log.probe().map(|()| Vec::new()),
@@ -446,15 +432,13 @@ impl Keeper {
             Err(error) if is_full(error) => self.make_do(),
             Err(_) => {}
         }
+        let prompt = promises.prompt.clone();
         let mut inbox = self.shared.lock();
-        inbox.under_way = None;
-        inbox.stuck = !self.raw.is_empty();
-        inbox.octets_under_way = self.raw.len();
+        let kept = inbox.ended(promises, &self.raw, frugal::is_new(&self.raw));
         self.shared.octets.store(inbox.octets(), Ordering::Relaxed);
         drop(inbox);
-        if let Some(ticket) = ticket {
-            ticket.resolve(result.is_ok());
-        }
+        prompt.resolve(result.is_ok());
+        kept.into_iter().for_each(|ticket| ticket.resolve(true));
         let outcome = result.and_then(|marks| {
             self.report(marks);
             self.log.make_room()
@@ -533,13 +517,8 @@ impl Keeper {
     /// The last rounds.
     fn finish(&mut self) -> Vec<Ask> {
         let asks = self.round(true);
-        let mut inbox = self.shared.lock();
-        inbox.closed = true;
-        let late = inbox.ticket.take();
-        drop(inbox);
-        if let Some(late) = late {
-            late.resolve(false);
-        }
+        let broken = self.shared.lock().close();
+        broken.into_iter().for_each(|ticket| ticket.resolve(false));
         // What could not be written is not there, and a folder that says it was closed would hide that.
         let whole = self.raw.is_empty() && self.failure.is_none();
         if let Some(Err(error)) = whole.then(|| self.log.close()) {
@@ -551,25 +530,4 @@ impl Keeper {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(body)
-}
-
-/// Reads messages as they are asked for.
-fn read_all(shared: &Shared, asked: &Receiver<Vec<Ask>>) {
-    while let Ok(asks) = asked.recv() {
-        for ask in asks {
-            read(shared, ask);
-        }
-    }
-}
-
-fn read(shared: &Shared, ask: Ask) {
-    let Ask { queue, seq, place } = ask;
-    let octets = match place.read(queue, seq) {
-        Ok(octets) => Some(octets),
-        Err(error) => {
-            tracing::error!(queue, seq, %error, "a stored message cannot be read");
-            None
-        }
-    };
-    shared.report(Report::Loaded { queue, seq, octets });
 }

@@ -29,6 +29,7 @@
 //! | `inbox` | what has come and is not written yet, batches among it |
 //! | `frugal` | what of it can be written when the disk is full |
 //! | `keeper` | [`Store`]: the two threads, and what happens while the disk is unwell |
+//! | `reader` | gives messages back, and tries again what the disk does not give |
 //! | `disk`, `simulated` | what a disk does; a folder, and one in memory that fails as it is told |
 //! | `check` | `hoofbeat store check` |
 //!
@@ -44,6 +45,7 @@ mod inbox;
 mod index;
 mod keeper;
 mod log;
+mod reader;
 mod record;
 mod scan;
 mod shelf;

@@ -12,6 +12,8 @@ use super::record::{Head, Kind, Seal, END, HEAD, MARKER};
 const STEP: usize = 1 << 20;
 /// Where a read fails, it is tried in blocks of this size, and what cannot be read counts as zeros.
 const BLOCK: usize = 4096;
+/// How often each of them is tried.
+const TRIES: usize = 3;
 
 /// A part of a file in memory, moved along as it is read.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ struct Window {
     end: u64,
     from: u64,
     octets: Vec<u8>,
+    /// The disk did not give something that it may give the next time.
+    failed: bool,
 }
 
 impl Window {
@@ -45,8 +49,10 @@ impl Window {
             return;
         }
         for (index, block) in self.octets.chunks_mut(BLOCK).enumerate() {
-            if self.file.read_at(block, at + (index * BLOCK) as u64).is_err() {
+            let at = at + (index * BLOCK) as u64;
+            if (0..TRIES).all(|_| self.file.read_at(block, at).is_err()) {
                 block.fill(0);
+                self.failed = true;
             }
         }
     }
@@ -117,6 +123,7 @@ impl Scanner {
                 end,
                 from: 0,
                 octets: Vec::new(),
+                failed: false,
             },
             seal,
             at: HEADER as u64,
@@ -129,6 +136,11 @@ impl Scanner {
     /// The commit of the last record that was read, and whether it was that commit's last.
     pub(super) fn last(&self) -> Option<(u8, bool)> {
         self.last
+    }
+
+    /// Whether the disk did not give something, which was taken for zeros.
+    pub(super) fn has_failed(&self) -> bool {
+        self.window.failed
     }
 
     /// The payload of a record that was found.

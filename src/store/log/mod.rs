@@ -68,6 +68,8 @@ pub(super) struct Log {
     next_segment: u32,
     index: Index,
     sweep: Option<sweep::Sweep>,
+    /// How long the log was when its first segment could not be read.
+    unread_at: Option<u64>,
     /// Segments that were begun for commits that failed: to be removed when `head` certainly names none of them.
     vain: Vec<u32>,
     /// The file that is given up when the disk is full is there.
@@ -77,6 +79,7 @@ pub(super) struct Log {
 /// Where a message lies.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
+    disk: Arc<dyn Disk>,
     file: Arc<dyn DiskFile>,
     seal: Seal,
     offset: u64,
@@ -114,6 +117,7 @@ impl Log {
         let slot = self.index.slot(queue, seq)?;
         let segment = slot.segment.get();
         Some(Place {
+            disk: Arc::clone(&self.disk),
             file: Arc::clone(&self.segments.get(&segment)?.file),
             seal: self.seal(segment),
             offset: u64::from(slot.offset),
@@ -128,15 +132,25 @@ impl Place {
         (self.seal.segment, self.offset)
     }
 
+    /// Copies what is damaged to a file of its own.
+    pub(super) fn set_aside(&self) {
+        let name = open::damaged_part(self.seal.segment, self.offset);
+        let part = self.offset..self.offset + self.length as u64;
+        if let Err(error) = open::copy(self.disk.as_ref(), self.file.as_ref(), part, &name) {
+            tracing::warn!(file = name, %error, "a damaged part could not be set aside");
+        }
+    }
+
     /// Reads the stored octets of a message.
     ///
     /// # Errors
     ///
-    /// As the disk says, or [`io::ErrorKind::InvalidData`] if something else stands there.
+    /// As the disk says, and it may say otherwise the next time; [`io::ErrorKind::InvalidData`] if something else stands
+    /// there.
     pub(super) fn read(&self, queue: u64, seq: u64) -> io::Result<Vec<u8>> {
         let mut record = vec![0; self.length];
-        let read = self.file.read_at(&mut record, self.offset)?;
-        record.truncate(read);
+        // What a cut has taken counts as zeros, as it did at the start: the check says whether it was.
+        self.file.read_at(&mut record, self.offset)?;
         let stored = Head::read(&record, self.seal, self.offset).and_then(|head| {
             let payload = record.get(HEAD..)?;
             let sound = head.octets() == self.length as u64 && head.vouches_for(payload, self.seal, self.offset);

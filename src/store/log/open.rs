@@ -54,6 +54,7 @@ impl Look {
             next_segment: self.highest.max(extent.last) + 1,
             index: self.index,
             sweep: None,
+            unread_at: None,
             vain: Vec::new(),
             reserve: reserve.is_ok_and(|length| length >= settings.reserve_octets),
             disk,
@@ -99,12 +100,17 @@ impl Look {
             let Some(segment) = self.segments.get(&damage.segment).filter(|_| from < to) else {
                 continue;
             };
-            let name = format!("damaged/{:08}-{from}.part", damage.segment);
+            let name = damaged_part(damage.segment, from);
             if let Err(error) = copy(self.disk.as_ref(), segment.file.as_ref(), from..to, &name) {
                 tracing::warn!(file = name, %error, "a damaged part could not be set aside");
             }
         }
     }
+}
+
+/// Where a damaged part of a segment is copied to.
+pub(super) fn damaged_part(segment: u32, from: u64) -> String {
+    format!("damaged/{segment:08}-{from}.part")
 }
 
 /// Copies part of a file. It is enough to have done so once.

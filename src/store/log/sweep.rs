@@ -40,6 +40,10 @@ impl Log {
     fn is_worth_it(&self) -> bool {
         let (total, live) = self.octets();
         let headers = (self.segments.len() * HEADER) as u64;
+        let waits = |at: u64| total >= at && total < at + self.settings.segment_octets;
+        if self.unread_at.is_some_and(waits) {
+            return false;
+        }
         let is_behind = |first: &u32| *first < self.tail.segment;
         self.segments.keys().next().is_some_and(is_behind) && total.saturating_sub(headers) > 2 * live
     }
@@ -105,6 +109,16 @@ impl Log {
         if !moved.is_empty() {
             // What fails here is looked at again: the index still has it where it was.
             self.commit(&mut moved)?;
+        }
+        if sweep.scanner.has_failed() {
+            // What the disk does not give now it may give later: the segment stays, and is tried again when the log has
+            // grown by another.
+            tracing::error!(
+                segment = sweep.segment,
+                "a segment cannot be read, so what does not count stays too"
+            );
+            self.unread_at = Some(self.total);
+            return Ok(());
         }
         match done {
             true => self.give_up_unreadable(sweep.segment),

@@ -131,6 +131,28 @@ fn a_lost_segment_and_a_cut_one_are_said_at_every_start_until_they_go() {
 }
 
 #[test]
+fn what_is_offered_can_be_read_even_if_the_file_was_cut_in_its_last_zeros() {
+    let disk = Simulated::new();
+    let Opened { store, .. } = open(&disk);
+    declare(&store, 1);
+    append(&store, 1, 1, b"ends with zeros\0\0\0", None);
+    store.step();
+    store.close();
+    let (segment, _, to) = place(&disk, 1, 1);
+    let octets = disk.read(&format!("{segment:08}.log"));
+    let zeros = octets[..to as usize]
+        .iter()
+        .rev()
+        .take_while(|octet| **octet == 0)
+        .count();
+    assert!(zeros > 0);
+    disk.cut(&format!("{segment:08}.log"), to - zeros as u64);
+    let opened = open(&disk);
+    assert_eq!(found(&opened, 1), Some(vec![1]));
+    assert!(fetch(&opened.store, 1, 1).is_some());
+}
+
+#[test]
 fn half_of_a_commit_does_not_count_when_a_queue_of_the_other_half_was_not_kept() {
     let disk = Simulated::new();
     let Opened { store, .. } = open(&disk);
