@@ -300,12 +300,6 @@ pub(super) static OPTIONS: &[Opt] = &[
     ),
     server(
         "relay",
-        "user_send",
-        Kind::Flag(|c| &mut c.settings.relay.user_send),
-        "Let clients SEND to /user/NAME/..., and so to any user. If false, only what is behind the relay may.",
-    ),
-    server(
-        "relay",
         "queue_wildcards",
         Kind::Flag(|c| &mut c.settings.relay.queue_wildcards),
         "Let clients SUBSCRIBE to patterns over queues: brokers that have them, ActiveMQ for one, then hand out what is in the \
@@ -357,7 +351,11 @@ pub(super) fn warnings(loaded: &Loaded, problems: &mut Vec<Problem>) {
         let what = "relay.retry_first is longer than relay.retry_longest, which then counts for nothing".to_string();
         warn("relay.retry_first", what);
     }
-    if settings.relay.client_login.contains("{login}") && !settings.relay.client_passcode.contains("{passcode}") {
+    let anybody = loaded.config.users.is_empty();
+    if anybody
+        && settings.relay.client_login.contains("{login}")
+        && !settings.relay.client_passcode.contains("{passcode}")
+    {
         let what = "relay.client_login has {login} and relay.client_passcode is fixed: while nothing authenticates clients, each \
                     chooses whose permissions it gets at the broker behind";
         warn("relay.client_login", what.to_string());

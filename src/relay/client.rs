@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::passage::{head, plain, Edit, Kept};
 use super::users::{self, ORIGIN};
 use super::{
-    connect, fault, Close, Fault, Leaving, Open, Relay, Shared, State, Step, Subscription, Up, WhileAway, Wires,
+    connect, fault, Close, Fault, Leaving, Open, Relay, Shared, State, Step, Subscription, Up, UserSend, WhileAway,
+    Wires,
 };
 use crate::stomp::{encode, Command, Frame, Line};
 
@@ -101,7 +102,7 @@ impl Open {
         if users::is_user(&destination) {
             return self.send_to_user(frame, &destination, shared, wires);
         }
-        if users::owner(&destination).is_some_and(|(_, owner)| owner != token) && !shared.settings.user_send {
+        if users::owner(&destination).is_some_and(|(_, owner)| owner != token) && self.user_send != UserSend::Any {
             return Err(not_yours(&destination));
         }
         check_relayed(&destination, shared)?;
@@ -118,16 +119,21 @@ impl Open {
         wires: &mut impl Wires,
     ) -> Result<(), Fault> {
         let settings = &shared.settings;
-        if !settings.user_send {
-            let detail = format!(
-                "A client may not SEND to \"{destination}\", which is private to a user; relay.user_send allows it to all."
-            );
-            return Err(Fault::new(fault::NOT_YOURS, detail));
-        }
         let Some((user, to)) = users::other(destination) else {
             let detail = format!("\"{destination}\" names no user and destination: /user/NAME/queue/x.");
             return Err(Fault::new(fault::NOT_RELAYED, detail));
         };
+        let may = match self.user_send {
+            UserSend::Any => true,
+            UserSend::Own => self.user.as_deref() == Some(user.as_str()),
+            UserSend::None => false,
+        };
+        if !may {
+            let detail = format!(
+                "This client may not SEND to \"{destination}\", which is private to a user; user.send says who may."
+            );
+            return Err(Fault::new(fault::NOT_YOURS, detail));
+        }
         let sessions = shared.users.sessions(&user);
         let (last, others) = match sessions.split_last() {
             Some((last, others)) => (users::behind(to, last), others),
@@ -347,7 +353,7 @@ fn is_queue_pattern(destination: &str) -> bool {
 
 fn not_yours(destination: &str) -> Fault {
     let detail = format!(
-        "\"{destination}\" is private to another session, or a pattern over queues, which could hold such (relay.user_send, \
+        "\"{destination}\" is private to another session, or a pattern over queues, which could hold such (user.send, \
          relay.queue_wildcards)."
     );
     Fault::new(fault::NOT_YOURS, detail)

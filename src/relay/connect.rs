@@ -4,8 +4,27 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::passage::{head, Edit, Kept, Pending};
-use super::{fault, Backoff, Fault, Lost, Open, Relay, Shared, State, Step, Up, Wires};
+use super::{fault, Admission, Backoff, Fault, Lost, Open, Relay, Shared, State, Step, Up, UserSend, Wires};
 use crate::stomp::{Command, Frame, HeartBeat, Liveness, Version};
+
+/// What a client says of itself. Not shown by `Debug`: a log is no place for a passcode.
+pub struct Credentials {
+    /// The `login` header.
+    pub login: Option<Box<str>>,
+    /// The `passcode` header.
+    pub passcode: Option<Box<str>>,
+    /// The `host` header.
+    pub host: Option<Box<str>>,
+}
+
+/// As whom a client connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The user; `None` for nobody.
+    pub name: Option<String>,
+    /// It may SEND to `/user/NAME/...` of any user.
+    pub may_send_to_users: bool,
+}
 
 impl Relay {
     /// The client's first frame: it must be CONNECT, or STOMP.
@@ -28,11 +47,6 @@ impl Relay {
             None => HeartBeat::default(),
         };
         let settings = &self.shared.settings;
-        if settings.keep_ms == 0 && !self.shared.upstream.is_available() {
-            self.shared.counters.told.one();
-            return Err(unavailable());
-        }
-        self.shared.counters.connect.one();
         let user = frame.headers.get("login").filter(|login| !login.is_empty());
         // The token is random already; its first half seeds what need only differ.
         let seed = u64::from_str_radix(self.token.get(..16).unwrap_or_default(), 16).unwrap_or(1);
@@ -41,6 +55,8 @@ impl Relay {
             version,
             connect: Kept::of(frame),
             user: user.map(Cow::into_owned),
+            admission: Admission::Open,
+            user_send: self.edge.user_send,
             entry: None,
             client_beat,
             client: None,
@@ -62,6 +78,77 @@ impl Relay {
             leaving: None,
             stopping: false,
         }));
+        match self.edge.authenticates {
+            true => Ok(Step::Done),
+            false => self.go_on(),
+        }
+    }
+
+    /// What the client says of itself, if it must be found out whether it may connect. Asked after each frame; `Some`
+    /// once, and then comes [`Relay::admit`].
+    pub fn asks(&mut self) -> Option<Credentials> {
+        let State::Open(open) = &mut self.state else {
+            return None;
+        };
+        if open.admission != Admission::Open {
+            return None;
+        }
+        open.admission = Admission::Asked;
+        let frame = open.connect.frame();
+        let field = |name: &str| {
+            let value = frame.headers.get(name)?;
+            Some(match open.version {
+                Version::V1_0 => value.trim().into(),
+                Version::V1_1 | Version::V1_2 => value.as_ref().into(),
+            })
+        };
+        Some(Credentials {
+            login: field("login"),
+            passcode: field("passcode"),
+            host: field("host"),
+        })
+    }
+
+    /// The client may connect, as whom it says; or not.
+    pub fn admit(&mut self, admitted: Option<Admitted>, wires: &mut impl Wires) -> Step {
+        let State::Open(open) = &mut self.state else {
+            return Step::Done;
+        };
+        let Some(Admitted {
+            name,
+            may_send_to_users,
+        }) = admitted
+        else {
+            // The same words whatever was wrong: which names there are is nobody's business.
+            let detail = "The headers \"login\" and \"passcode\" are not those of a user of this server ([[users]]).";
+            return self.fail(Fault::new(fault::BAD_CREDENTIALS, detail), wires);
+        };
+        open.user = name;
+        if may_send_to_users {
+            open.user_send = UserSend::Any;
+        }
+        match self.go_on() {
+            Ok(step) => step,
+            Err(fault) => self.fail(fault, wires),
+        }
+    }
+
+    /// The client may have a connection to the broker.
+    fn go_on(&mut self) -> Result<Step, Fault> {
+        let Shared {
+            settings,
+            counters,
+            upstream,
+            ..
+        } = &*self.shared;
+        if settings.keep_ms == 0 && !upstream.is_available() {
+            counters.told.one();
+            return Err(unavailable());
+        }
+        counters.connect.one();
+        if let State::Open(open) = &mut self.state {
+            open.admission = Admission::Given;
+        }
         Ok(Step::Done)
     }
 

@@ -59,6 +59,8 @@ faults! {
     FRAME_TIMEOUT = ("frame-timeout", "Frame not complete in time", 1008);
     /// No common version.
     UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
+    /// The client is not who it says it is.
+    BAD_CREDENTIALS = ("bad-credentials", "Wrong login or passcode", 1008);
     /// A header's value cannot be read.
     BAD_HEADER = ("bad-header", "Bad header value", 1002);
     /// More subscriptions than can be said again.

@@ -40,8 +40,9 @@ use crate::stomp::{Beat, Command, Frame, HeartBeat, Liveness, Version};
 
 pub use away::Lost;
 pub use backoff::Backoff;
+pub use connect::{Admitted, Credentials};
 pub use fault::Fault;
-pub use settings::{Edge, Settings, WhileAway};
+pub use settings::{Edge, Settings, UserSend, WhileAway};
 pub use stats::{Count, Counters, Upstream};
 pub use system::{Heard, System};
 pub use users::Users;
@@ -120,6 +121,9 @@ struct Open {
     version: Version,
     connect: Kept,
     user: Option<String>,
+    admission: Admission,
+    /// Whom it may SEND to by name.
+    user_send: UserSend,
     entry: Option<users::Entry>,
     client_beat: HeartBeat,
     /// The client's side, once CONNECTED was passed on.
@@ -146,6 +150,17 @@ struct Open {
     told: u64,
     leaving: Option<Leaving>,
     stopping: bool,
+}
+
+/// Whether the client may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    /// Nobody has been asked.
+    Open,
+    /// It is being found out.
+    Asked,
+    /// It may.
+    Given,
 }
 
 /// A SUBSCRIBE that is said again when the broker comes back.
@@ -209,6 +224,7 @@ impl Relay {
         let settings = &self.shared.settings;
         match &self.state {
             State::Connecting => true,
+            State::Open(open) if open.admission != Admission::Given => false,
             State::Open(open) if matches!(open.upstream, Up::Ready(_)) => open.receipts.len() < settings.receipts,
             State::Open(open) => {
                 let bytes = open.pending.bytes() + open.kept_bytes;
@@ -226,7 +242,7 @@ impl Relay {
             return false;
         };
         let Up::Waiting(at) = open.upstream else { return false };
-        if now < at {
+        if now < at || open.admission != Admission::Given {
             return false;
         }
         if self.shared.settings.keep_ms > 0 && !self.shared.upstream.is_available() {
@@ -298,6 +314,7 @@ impl Relay {
         let frame = self.unfinished.map(|since| since + self.edge.frame_ms);
         match &self.state {
             State::Connecting => Some(self.opened + self.edge.connect_ms),
+            State::Open(open) if open.admission != Admission::Given => Some(self.opened + self.edge.connect_ms),
             State::Open(open) => {
                 let upstream = match &open.upstream {
                     Up::Waiting(at) => Some(*at),
@@ -321,12 +338,18 @@ impl Relay {
             let detail = format!("A frame was begun and not ended within {limit} ms (session.frame_timeout).");
             return self.fail(Fault::new(fault::FRAME_TIMEOUT, detail), wires);
         }
+        let joining = match &self.state {
+            State::Connecting => true,
+            State::Open(open) => open.admission != Admission::Given,
+            State::Closing => false,
+        };
         match &mut self.state {
-            State::Connecting if now >= self.opened + self.edge.connect_ms => {
+            _ if joining && now >= self.opened + self.edge.connect_ms => {
                 let limit = self.edge.connect_ms;
                 let detail = format!("No CONNECT came within {limit} ms (session.connect_timeout) of the connection.");
                 self.fail(Fault::new(fault::CONNECT_TIMEOUT, detail), wires)
             }
+            _ if joining => Step::Done,
             State::Connecting | State::Closing => Step::Done,
             State::Open(open) => match open.advance(&self.shared, wires, now) {
                 Due::Nothing => Step::Done,

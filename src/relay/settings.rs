@@ -53,8 +53,6 @@ pub struct Settings {
     pub publish_waiting: usize,
     /// What destinations of SEND and SUBSCRIBE begin with; others are refused. Empty: anything.
     pub prefixes: Vec<String>,
-    /// Whether clients may SEND to `/user/NAME/...`.
-    pub user_send: bool,
     /// Whether clients may SUBSCRIBE to patterns over queues, by which some brokers hand out what is in private ones.
     pub queue_wildcards: bool,
     /// `name:value` of headers that are added to SUBSCRIBE and SEND of user destinations.
@@ -106,7 +104,6 @@ impl Default for Settings {
             publish_ms: 10_000,
             publish_waiting: 1_000,
             prefixes: Vec::new(),
-            user_send: false,
             queue_wildcards: false,
             user_headers: Vec::new(),
             user_broadcast: String::new(),
@@ -142,6 +139,10 @@ impl Settings {
 pub struct Edge {
     /// The client came by WebSocket: a close code tells it what an ERROR tells others.
     pub websocket: bool,
+    /// Who connects is asked for credentials, and waits for [`Relay::admit`](super::Relay::admit).
+    pub authenticates: bool,
+    /// Whose `/user` destinations a client may SEND to.
+    pub user_send: UserSend,
     /// The `heart-beat` header of CONNECTED.
     pub heart_beat: HeartBeat,
     /// What is borne of a client's silence.
@@ -154,4 +155,15 @@ pub struct Edge {
     pub subscriptions: usize,
     /// Open transactions of a client.
     pub transactions: usize,
+}
+
+/// Whose `/user` destinations a client may SEND to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserSend {
+    /// Nobody's, unless its user may.
+    None,
+    /// Those of its own user.
+    Own,
+    /// Everybody's.
+    Any,
 }

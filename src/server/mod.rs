@@ -344,6 +344,7 @@ fn relay<T: Transport + 'static>(shared: &Arc<Shared>, behind: &Arc<Behind>, tra
         before: shared.session.before_connect,
         limits: shared.session.connected,
         strict: shared.session.strict,
+        authentication: shared.session.authentication.clone(),
         seat,
         clock: shared.clock,
         counters: shared.counters.clone(),

@@ -62,7 +62,7 @@ impl Authentication {
         Authentication(Arc::new(authenticator))
     }
 
-    pub(super) fn ask(&self, credentials: Credentials, outbound: &Arc<Outbound>) -> Verdict {
+    pub(crate) fn ask(&self, credentials: Credentials, outbound: &Arc<Outbound>) -> Verdict {
         let verdict = Verdict::default();
         let answer = Answer {
             verdict: verdict.clone(),
@@ -82,11 +82,11 @@ impl fmt::Debug for Authentication {
 
 /// What is decided on one CONNECT: `None` inside while nothing is, then the principal, or nobody who may.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Verdict(Arc<Mutex<Option<Option<Principal>>>>);
+pub(crate) struct Verdict(Arc<Mutex<Option<Option<Principal>>>>);
 
 impl Verdict {
     /// What was decided; `None` while nothing is.
-    pub(super) fn take(&self) -> Option<Option<Principal>> {
+    pub(crate) fn take(&self) -> Option<Option<Principal>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -34,6 +34,7 @@ use crate::broker::{Broker, Destination, FrameSink, Now, Outbound, Presence, Sub
 use crate::stomp::heartbeat::Liveness;
 use crate::stomp::{DecodeError, Frame, Limits, Version};
 
+pub(crate) use authenticate::Verdict;
 pub use authenticate::{Answer, Authentication, Authenticator, Credentials};
 pub use fault::Fault;
 pub use principal::Principal;

@@ -231,3 +231,69 @@ fn a_client_that_never_connects_is_closed() {
     scene.pass(10_000);
     assert_eq!(scene.closed(), Some((1008, "connect-timeout")));
 }
+
+/// A client of an edge that asks for credentials.
+fn stranger() -> Scene {
+    let edge = Edge {
+        authenticates: true,
+        ..edge()
+    };
+    let mut scene = Scene::at(&shared(|_| {}), 1, edge);
+    scene.client("CONNECT\naccept-version:1.2\nlogin:ann\npasscode:p:w\nhost:h\n\n^");
+    scene
+}
+
+#[test]
+fn b3_nobody_reaches_the_broker_who_may_not() {
+    let mut scene = stranger();
+    let asked = scene.relay.asks().unwrap();
+    let field = |field: &Option<Box<str>>| field.as_deref().unwrap_or_default().to_owned();
+    assert_eq!(
+        (field(&asked.login), field(&asked.passcode), field(&asked.host)),
+        ("ann".into(), "p:w".into(), "h".into())
+    );
+    assert!(scene.relay.asks().is_none(), "asked once");
+    assert!(!scene.relay.dials(0) && !scene.relay.accepts_input());
+    scene.last = scene.relay.admit(None, &mut scene.written);
+    assert!(scene
+        .for_client()
+        .starts_with("ERROR\nmessage:Wrong login or passcode\ncode:bad-credentials\n"));
+    assert_eq!(scene.closed(), Some((1008, "bad-credentials")));
+    assert!(!scene.relay.dials(0));
+}
+
+#[test]
+fn b3_who_may_is_called_by_the_name_that_was_found() {
+    let mut scene = stranger();
+    scene.relay.asks();
+    let admitted = Admitted {
+        name: Some("Ann".into()),
+        may_send_to_users: true,
+    };
+    scene.last = scene.relay.admit(Some(admitted), &mut scene.written);
+    scene.dial();
+    assert!(scene.for_broker().contains("\nlogin:guest\npasscode:guest\n"));
+    scene.broker("CONNECTED\nversion:1.2\n\n^");
+    assert!(scene.for_client().contains("\nuser-name:Ann\n"));
+    scene.client("SEND\ndestination:/user/Ann/queue/x\n\nx^");
+    assert!(scene.for_broker().starts_with("SEND\ndestination:/queue/x-user"));
+}
+
+#[test]
+fn b3_whoever_waits_to_be_admitted_does_not_wait_for_ever() {
+    let mut scene = stranger();
+    scene.relay.asks();
+    assert_eq!(scene.relay.due(), Some(10_000));
+    scene.pass(10_000);
+    assert_eq!(scene.closed(), Some((1008, "connect-timeout")));
+    assert_eq!(
+        scene.relay.admit(
+            Some(Admitted {
+                name: None,
+                may_send_to_users: false
+            }),
+            &mut scene.written
+        ),
+        Step::Done
+    );
+}

@@ -58,6 +58,8 @@ fn edge() -> Edge {
     };
     Edge {
         websocket: true,
+        authenticates: false,
+        user_send: UserSend::None,
         heart_beat,
         tolerance: Tolerance {
             can_probe: true,
@@ -88,8 +90,12 @@ impl Scene {
     }
 
     fn of(shared: &Arc<Shared>, id: u128) -> Scene {
+        Scene::at(shared, id, edge())
+    }
+
+    fn at(shared: &Arc<Shared>, id: u128, edge: Edge) -> Scene {
         Scene {
-            relay: Relay::new(Arc::clone(shared), edge(), id, 0),
+            relay: Relay::new(Arc::clone(shared), edge, id, 0),
             shared: Arc::clone(shared),
             written: Written::default(),
             now: 0,

@@ -4,6 +4,21 @@ use super::*;
 
 const TOKEN: &str = "00000000000000000000000000000001";
 
+/// A client that may SEND to users.
+fn sender(shared: &Arc<Shared>, id: u128) -> Scene {
+    let edge = Edge {
+        user_send: UserSend::Any,
+        ..edge()
+    };
+    let mut scene = Scene::at(shared, id, edge);
+    scene.connect("1.2");
+    scene
+}
+
+fn sending(change: impl FnOnce(&mut Settings)) -> Scene {
+    sender(&shared(change), 1)
+}
+
 #[test]
 fn g1_a_user_subscription_is_the_sessions_own_behind() {
     let mut scene = Scene::connected(|_| {});
@@ -86,13 +101,9 @@ fn others_private_messages_are_withheld_from_patterns() {
 #[test]
 fn g2_one_send_for_each_session_of_the_user() {
     let shared = shared(|settings| {
-        settings.user_send = true;
         settings.user_headers = vec!["auto-delete:true".into()];
     });
-    let mut scenes: Vec<Scene> = (1..=3).map(|id| Scene::of(&shared, id)).collect();
-    for scene in &mut scenes {
-        scene.connect("1.2");
-    }
+    let mut scenes: Vec<Scene> = (1..=3).map(|id| sender(&shared, id)).collect();
     scenes[0].client("SEND\ndestination:/user/ann/queue/pos\nsimpOrigDestination:/user/forged\nk:v\nreceipt:r\n\nP1^");
     let send = |id: u32, receipt: &str| {
         format!(
@@ -110,16 +121,29 @@ fn g2_one_send_for_each_session_of_the_user() {
 }
 
 #[test]
+fn g4_one_may_be_allowed_to_reach_oneself() {
+    let edge = Edge {
+        user_send: UserSend::Own,
+        ..edge()
+    };
+    let mut scene = Scene::at(&shared(|_| {}), 1, edge);
+    scene.connect("1.2");
+    scene.client("SEND\ndestination:/user/ann/queue/pos\n\nx^");
+    assert!(scene
+        .for_broker()
+        .starts_with(&format!("SEND\ndestination:/queue/pos-user{TOKEN}\n")));
+    scene.client("SEND\ndestination:/user/bob/queue/pos\n\nx^");
+    assert_eq!(scene.closed(), Some((1008, "not-owner")));
+}
+
+#[test]
 fn g5_an_unknown_user_is_asked_for_elsewhere_or_counted() {
-    let mut scene = Scene::connected(|settings| settings.user_send = true);
+    let mut scene = sending(|_| {});
     scene.client("SEND\ndestination:/user/bob/queue/x\nreceipt:r\n\nP^");
     assert_eq!(scene.for_broker(), "");
     assert_eq!(scene.for_client(), "RECEIPT\nreceipt-id:r\n\n^");
     assert_eq!(scene.shared.counters.unresolved_users.get(), 1);
-    let mut scene = Scene::connected(|settings| {
-        settings.user_send = true;
-        settings.user_broadcast = "/topic/unresolved".into();
-    });
+    let mut scene = sending(|settings| settings.user_broadcast = "/topic/unresolved".into());
     scene.client("SEND\ndestination:/user/bob/queue/x\nreceipt:r\n\nP^");
     assert_eq!(
         scene.for_broker(),

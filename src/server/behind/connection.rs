@@ -16,15 +16,16 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, Instant};
 
-use crate::broker::{FrameSink, Now};
-use crate::relay::{self, Lost, Relay, Step, Wires};
+use crate::broker::settings::OutboundLimits;
+use crate::broker::{FrameSink, Now, Outbound};
+use crate::relay::{self, Admitted, Lost, Relay, Step, Wires};
 use crate::server::clock::Clock;
 use crate::server::connection::Timer;
 use crate::server::roster::{Seat, Stage};
 use crate::server::stats::Counters;
 use crate::server::tcp::Tcp;
 use crate::server::transport::Transport;
-use crate::session::Close;
+use crate::session::{Authentication, Close, Credentials, Verdict};
 use crate::stomp::{Decoder, Limits};
 
 use super::dial::dial;
@@ -44,6 +45,8 @@ pub(in crate::server) struct Parts {
     /// What it may send afterwards.
     pub(in crate::server) limits: Limits,
     pub(in crate::server) strict: bool,
+    /// Who says whether the client may connect.
+    pub(in crate::server) authentication: Option<Authentication>,
     pub(in crate::server) seat: Seat,
     pub(in crate::server) clock: Clock,
     pub(in crate::server) counters: Arc<Counters>,
@@ -56,6 +59,8 @@ pub(in crate::server) struct Connection<T> {
     transport: T,
     decoder: Decoder,
     line: Line,
+    /// Whether it may connect is being found out.
+    verdict: Option<(Verdict, Arc<Outbound>)>,
     parts: Parts,
     phase: Phase,
     /// When the client's socket must have taken something, if it is full.
@@ -139,6 +144,7 @@ impl<T: Transport> Connection<T> {
             transport,
             decoder: Decoder::new(parts.before),
             line: Line::None,
+            verdict: None,
             parts,
             phase: Phase::Open,
             write_due: None,
@@ -203,6 +209,7 @@ impl<T: Transport> Connection<T> {
         }
         self.dial(cx, now);
         let read = self.read(cx, now)?;
+        self.admit(cx);
         if stage == Stage::Draining {
             self.stop(now);
         }
@@ -251,6 +258,32 @@ impl<T: Transport> Connection<T> {
             _ => {}
         }
         self.line = line;
+    }
+
+    /// Asks whether the client may connect, and hears the answer.
+    fn admit(&mut self, cx: &mut Context<'_>) {
+        if let (Some(credentials), Some(authentication)) = (self.parts.relay.asks(), &self.parts.authentication) {
+            let relay::Credentials { login, passcode, host } = credentials;
+            let credentials = Credentials { login, passcode, host };
+            // Nothing is ever written through it: it is how an answer wakes a connection.
+            let outbound = Arc::new(Outbound::new(OutboundLimits::default()));
+            let verdict = authentication.ask(credentials, &outbound);
+            self.verdict = Some((verdict, outbound));
+        }
+        let Some((verdict, outbound)) = &self.verdict else {
+            return;
+        };
+        outbound.take_nudge();
+        let _ = outbound.poll_work(cx.waker());
+        let Some(decided) = verdict.take() else { return };
+        self.verdict = None;
+        let admitted = decided.map(|principal| Admitted {
+            name: principal.name.map(|name| name.to_string()),
+            may_send_to_users: principal.may_send_to_users,
+        });
+        let (relay, mut both) = self.relay();
+        let step = relay.admit(admitted, &mut both);
+        self.obey(step);
     }
 
     /// Goes on with making the connection to the broker.

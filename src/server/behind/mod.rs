@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::relay::{Count, Edge, Settings, Shared};
+use crate::relay::{Count, Edge, Settings, Shared, UserSend};
 use crate::session;
 use crate::stomp::{HeartBeat, Tolerance};
 
@@ -231,6 +231,12 @@ pub(super) fn edge(settings: &session::Settings, link: session::Link) -> Edge {
     let websocket = link != session::Link::Tcp;
     Edge {
         websocket,
+        authenticates: settings.authentication.is_some(),
+        user_send: match settings.user_send {
+            session::settings::UserSend::None => UserSend::None,
+            session::settings::UserSend::Own => UserSend::Own,
+            session::settings::UserSend::Any => UserSend::Any,
+        },
         heart_beat: HeartBeat {
             send: settings.heart_beat_send_ms,
             receive: settings.heart_beat_receive_ms,

@@ -57,10 +57,12 @@ impl Answer {
 
 impl Http {
     pub(super) async fn connect(address: SocketAddr) -> Http {
-        Http {
-            socket: TcpStream::connect(address).await.unwrap(),
-            received: Vec::new(),
-        }
+        Http::of(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(super) fn of(socket: TcpStream) -> Http {
+        let received = Vec::new();
+        Http { socket, received }
     }
 
     pub(super) async fn write(&mut self, octets: &[u8]) {

@@ -4,6 +4,7 @@ mod client;
 mod descriptors;
 mod http;
 mod keeping;
+mod relay;
 mod session;
 mod slow;
 mod users;
