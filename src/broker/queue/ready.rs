@@ -7,6 +7,9 @@ use super::level::{Level, Place, Returned};
 use crate::broker::journal::Stub;
 use crate::broker::message::{Gauge, Message};
 
+#[cfg(test)]
+mod tests;
+
 /// What a message whose octets are on disk costs in memory: its place here, and the journal's note of where it lies.
 pub const STUB_OCTETS: usize = 100;
 

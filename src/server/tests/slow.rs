@@ -134,3 +134,29 @@ async fn the_verdict_on_a_slow_consumer_does_not_wait_for_its_socket() {
     let error = said.windows(6).rposition(|six| six == b"ERROR\n").unwrap();
     assert!(String::from_utf8_lossy(&said[error..]).contains("\ncode:slow-consumer\n"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_waits_for_room_is_kept_alive_for_as_long_as_it_may_wait() {
+    const PATIENCE_MS: u64 = 20 * 60_000;
+    let mut settings = settings();
+    settings.broker.queue.messages = 1;
+    settings.session.blocked_ms = PATIENCE_MS;
+    let server = start(settings).await;
+    let mut sender = Http::connect(server.tcp_address().unwrap()).await;
+    let begun = tokio::time::Instant::now();
+    sender
+        .write(b"CONNECT\naccept-version:1.2\nheart-beat:10000,10000\n\n\0")
+        .await;
+    for _ in 0..200 {
+        // More than is read while it waits.
+        sender.write(b"SEND\ndestination:/queue/a\nreceipt:r\n\nx\0").await;
+    }
+    let said = String::from_utf8(sender.rest().await).unwrap();
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(PATIENCE_MS));
+    let (before, error) = said.split_once("ERROR\n").expect("an ERROR");
+    assert!(error.contains("\ncode:queue-full\n"), "{error}");
+    assert_eq!(before.matches("RECEIPT\n").count(), 1, "one found room");
+    let beats = before.rsplit('\0').next().unwrap_or_default();
+    assert!(beats.bytes().all(|octet| octet == b'\n'), "{beats:?}");
+    assert!(beats.len() >= 120, "{} beats in twenty minutes", beats.len());
+}

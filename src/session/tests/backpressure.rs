@@ -1,8 +1,11 @@
 //! Full queues: who waits, what still counts, and for how long.
 
+use std::sync::Arc;
+
 use super::{body, header, Client, Step, World};
 use crate::broker::settings::{OutboundLimits, QueuePolicy, WhenFull};
-use crate::broker::Settings;
+use crate::broker::{Settings, Volatile};
+use crate::session;
 
 fn full_at(messages: usize, full: WhenFull) -> Settings {
     Settings {
@@ -381,4 +384,100 @@ fn a_blocked_sender_is_not_blamed_for_a_frame_that_we_do_not_read() {
         matches!(&step, Step::Close(close) if close.reason == "frame-timeout"),
         "{step:?}"
     );
+}
+
+/// Every deadline of a session is served until `until`, and the socket takes everything at once. When it wrote beats, and
+/// how it ended.
+fn live_on(world: &mut World, client: &mut Client, until: u64) -> (Vec<u64>, Step) {
+    let mut beats = Vec::new();
+    while let Some(due) = client.session.deadline().filter(|due| *due <= until) {
+        let later = due.saturating_sub(world.now.mono);
+        world.pass(later);
+        let step = client.session.advance(world.now);
+        client.drain(world);
+        let waiting = client.sink.frames.len();
+        let written = client.sink.frames.iter().filter(|(_, frame)| frame == "\n").count();
+        beats.extend(std::iter::repeat_n(world.now.mono, written));
+        if matches!(step, Step::Close(_)) {
+            return (beats, step);
+        }
+        client.take_some(world, waiting);
+    }
+    world.pass(until.saturating_sub(world.now.mono));
+    (beats, Step::Done)
+}
+
+const MINUTE: u64 = 60_000;
+
+fn patient(patience_ms: u64) -> World {
+    let settings = session::Settings {
+        blocked_ms: patience_ms,
+        ..session::Settings::default()
+    };
+    World::with(full_at(1, WhenFull::Block), settings, Arc::new(Volatile))
+}
+
+#[test]
+fn a_blocked_sender_that_is_not_read_has_its_beats_and_is_not_silent_for_as_long_as_it_may_wait() {
+    let mut world = patient(20 * MINUTE);
+    let mut sender = world.client_with("heart-beat:10000,10000\n");
+    sender.send(&world, &send(0));
+    sender.send(&world, &send(1));
+    sender.take(&world);
+    let begun = world.now.mono;
+    // Not an octet of its own is read meanwhile.
+    let (beats, step) = live_on(&mut world, &mut sender, begun + 30 * MINUTE);
+    assert!(matches!(step, Step::Close(_)), "{step:?}");
+    let error = sender.take(&world).pop().expect("an ERROR");
+    assert_eq!(
+        (header(&error, "code"), header(&error, "receipt-id")),
+        (Some("queue-full"), Some("1"))
+    );
+    assert_eq!(world.now.mono, begun + 20 * MINUTE);
+    let moments = || std::iter::once(begun).chain(beats.iter().copied());
+    let gaps = moments().zip(moments().skip(1).chain([world.now.mono]));
+    let longest = gaps.map(|(before, after)| after - before).max();
+    assert!(
+        longest < Some(10_000) && beats.len() > 120,
+        "{longest:?}, {}",
+        beats.len()
+    );
+}
+
+#[test]
+fn the_beats_and_acknowledgements_of_a_blocked_sender_count_and_then_its_silence() {
+    let mut world = patient(60 * MINUTE);
+    let (mut sender, mut consumer) = (world.client_with("heart-beat:10000,0\n"), world.client());
+    sender.send(
+        &world,
+        "SUBSCRIBE\nid:0\ndestination:/queue/other\nack:client-individual\n\n",
+    );
+    sender.send(&world, "SEND\ndestination:/queue/other\n\nx");
+    sender.send(&world, &send(0));
+    sender.send(&world, &send(1));
+    let frames = sender.take(&world);
+    let id = frames
+        .iter()
+        .find_map(|frame| header(frame, "ack"))
+        .expect("a MESSAGE")
+        .to_owned();
+    let begun = world.now.mono;
+    for turn in 1..=300 {
+        let (_, step) = live_on(&mut world, &mut sender, begun + turn * 8_000);
+        assert_eq!(step, Step::Done, "after {turn} beats");
+        sender.session.heard(world.now);
+    }
+    sender.send(&world, &format!("ACK\nid:{id}\n\n"));
+    assert_eq!(world.broker.queue_length("/queue/other"), Some(0));
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/q\n\n");
+    consumer.take(&world);
+    assert_eq!(receipts(&sender.take(&world)), ["1"]);
+    // From now on it is silent: twice what was agreed, and a second, and the answer to a probe.
+    let (unblocked, last) = (world.now.mono, world.now.mono + 2 * MINUTE);
+    let (_, step) = live_on(&mut world, &mut sender, last);
+    assert!(matches!(step, Step::Close(_)), "{step:?}");
+    let error = sender.take(&world).pop().expect("an ERROR");
+    assert_eq!(header(&error, "code"), Some("silent"));
+    let silent = world.now.mono - unblocked;
+    assert!((21_000..=26_000).contains(&silent), "{silent}");
 }
