@@ -324,13 +324,15 @@ impl World {
             .with("id", &id)
             .with("receipt", format!("r{number}"));
         self.send(at, &frame, Meaning::Nothing)?;
-        if let Some(consumer) = self.clients[at].consumers.get_mut(&id) {
-            consumer.live = false;
-            let place = consumer.place;
-            self.note_consumers(place);
-        }
+        let Some(consumer) = self.clients[at].consumers.get_mut(&id) else {
+            return Ok(());
+        };
+        consumer.live = false;
+        let place = consumer.place;
+        self.note_consumers(place);
         // What was written before counts and may be acknowledged late.
         self.take(at, u64::MAX)?;
+        self.note_consumers(place);
         Ok(())
     }
 }
