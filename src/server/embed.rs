@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::broker::durable::named_by_client;
 use crate::broker::outbound::{LaneHead, LaneId};
 use crate::broker::private::{encoded, USER};
-use crate::broker::queue::Options;
+use crate::broker::queue::{Binding, Options};
 use crate::broker::subscription::Feed;
 use crate::broker::{
-    AckMode, Broker, Done, Draft, Message, Names, Outbound, Properties, Route, Selection, Sent, Subscribe,
-    Subscription, Ticket,
+    AckMode, Broker, Done, Draft, Message, Names, Outbound, Route, Selection, Sent, Subscribe, Subscription, Ticket,
 };
-use crate::session::Fault;
+use crate::session::{wishes, Fault, Wishes};
 use crate::stomp::headers::escape_into;
 use crate::stomp::{Headers, Line, Version};
 
@@ -33,10 +33,28 @@ impl Server {
         self.publish_with(destination, &[], body).await
     }
 
-    /// As [`Server::publish`], with headers: names and values as they are to be read, unescaped.
+    /// As [`Server::publish`], with headers: names and values as they are to be read, unescaped. They ask for what they
+    /// ask for on a client's SEND: `persistent:true` to be on disk before this returns, `priority`, `ttl`, `x-delay`,
+    /// the options of the queue.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use hoofbeat::server::{Server, Settings};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let data = Some(folder.path().to_owned());
+    /// let server = Server::start(Settings { websocket: None, tcp: None, data, ..Settings::default() }).await?;
+    /// // From now on it keeps what is sent, whether anybody is there or not, and over restarts.
+    /// let mut orders = server.subscribe_durably("warehouse", "orders", "/topic/orders").await?;
+    /// server.publish_with("/topic/orders", &[("persistent", "true")], "one chair").await?;
+    /// assert_eq!(orders.next().await?.body(), b"one chair");
+    /// # server.stop().await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Server::publish`].
+    /// As [`Server::publish`]; and what a client would be told of a header that cannot be, or when a persistent message
+    /// cannot be stored.
     pub async fn publish_with(
         &self,
         destination: &str,
@@ -50,27 +68,26 @@ impl Server {
         let to = names(broker)
             .target(destination)
             .map_err(|why| refused(destination, &why))?;
+        let now = self.shared.clock.now();
         let lines: Vec<(String, String)> = headers
             .iter()
             .map(|(name, value)| (escaped(name), escaped(value)))
             .collect();
         let headers = Headers::new(lines.iter().map(|(name, value)| Line { name, value }), true);
+        let Wishes { properties, options } = wishes(&headers, to.kind, now).map_err(told)?;
         let message = broker.message(Draft {
             destination: &to.shown(destination),
             headers: &headers,
             reply_to: None,
             body: body.as_ref(),
             version: Version::V1_2,
-            properties: Properties {
-                priority: 4,
-                ..Properties::default()
-            },
+            properties,
             publisher: 0,
         });
         let route = Route {
             create: !to.reply,
             owner: None,
-            options: None,
+            options,
             to,
         };
         let patience = Duration::from_millis(self.shared.settings.session.blocked_ms);
@@ -88,9 +105,9 @@ impl Server {
                         None => Ok(()),
                     };
                 }
-                Sent::Refused(why) => return Err(Error::Refused(Fault::from(why).detail)),
+                Sent::Refused(why) => return Err(told(why)),
                 Sent::Blocked(limit) if tokio::time::Instant::now() >= deadline => {
-                    return Err(Error::Refused(Fault::from(limit).detail));
+                    return Err(told(limit));
                 }
                 Sent::Blocked(_) => {
                     // Memory does not call; a queue does.
@@ -122,17 +139,64 @@ impl Server {
     /// # Errors
     /// [`Error::Refused`]: no such destination form, or there are as many destinations as there may be.
     pub fn subscribe(&self, destination: &str) -> Result<Subscriber, Error> {
-        if self.shared.behind.is_some() {
-            let why = "a relay has no messages of its own; subscribe to the broker behind it";
-            return Err(Error::Refused(why.to_owned()));
+        self.subscribe_as(destination, None)
+    }
+
+    /// Subscribes durably to a topic, or to topics by pattern: what is sent from now on is kept for the subscription,
+    /// also while nobody has it open, persistent messages over restarts too. It is that of STOMP clients with this
+    /// `client-id` and `durable-subscription-name`, and shared with those that have it open. Returns when it is on disk.
+    /// Messages are settled when they are taken.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: what a client would be told, such as that there are as many durable subscriptions as there
+    /// may be, or that this one has another destination.
+    pub async fn subscribe_durably(&self, client_id: &str, name: &str, destination: &str) -> Result<Subscriber, Error> {
+        let subscriber = self.subscribe_as(destination, Some(durable(client_id, name)?))?;
+        self.stored(subscriber.broker.durable_ticket()).await?;
+        Ok(subscriber)
+    }
+
+    /// Removes a durable subscription with what it holds; false if there is none. Returns when that is on disk.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: somebody has it open, or the disk is unwell.
+    pub async fn remove_subscription(&self, client_id: &str, name: &str) -> Result<bool, Error> {
+        let name = durable(client_id, name)?;
+        let removed = self.own_broker()?.remove_durable(&name);
+        let (removed, ticket) = removed.map_err(told)?;
+        self.stored(ticket).await?;
+        Ok(removed)
+    }
+
+    fn own_broker(&self) -> Result<&Arc<Broker>, Error> {
+        match self.shared.behind {
+            Some(_) => Err(Error::Refused(
+                "a relay has no messages of its own; subscribe to the broker behind it".to_owned(),
+            )),
+            None => Ok(&self.shared.hosts.default),
         }
-        let broker = Arc::clone(&self.shared.hosts.default);
+    }
+
+    async fn stored(&self, ticket: Option<Ticket>) -> Result<(), Error> {
+        let limits = self.shared.hosts.default.settings().outbound;
+        match ticket {
+            Some(ticket) => kept(&ticket, &Arc::new(Outbound::new(limits))).await,
+            None => Ok(()),
+        }
+    }
+
+    fn subscribe_as(&self, destination: &str, durable: Option<Arc<str>>) -> Result<Subscriber, Error> {
+        let broker = Arc::clone(self.own_broker()?);
         let selection = names(&broker)
             .selection(destination)
             .map_err(|why| refused(destination, &why))?;
         if matches!(&selection, Selection::One(one) if one.reply) {
             return Err(Error::Refused(format!("\"{destination}\" is private to a session")));
         }
+        let binding = match &durable {
+            Some(name) => Some(bound(&broker, name, &selection, destination)?),
+            None => None,
+        };
         let outbound = Arc::new(Outbound::new(broker.settings().outbound));
         let session = broker.enter();
         let ask = Subscribe {
@@ -146,8 +210,11 @@ impl Server {
             browse: false,
             alone: false,
             exclusive: false,
-            durable: None,
-            options: Options::default(),
+            durable,
+            options: Options {
+                binding: binding.map(Arc::new),
+                ..Options::default()
+            },
             head: LaneHead {
                 prefix: Box::default(),
                 version: Version::V1_2,
@@ -166,7 +233,7 @@ impl Server {
             }),
             Err(why) => {
                 broker.leave();
-                Err(Error::Refused(Fault::from(why).detail))
+                Err(told(why))
             }
         }
     }
@@ -236,6 +303,37 @@ fn names(broker: &Broker) -> Names<'_> {
         token: "",
         user: None,
     }
+}
+
+/// The canonical name of a durable subscription.
+fn durable(client_id: &str, name: &str) -> Result<Arc<str>, Error> {
+    match client_id.is_empty() || name.is_empty() {
+        true => Err(Error::Refused(
+            "a durable subscription needs a client-id and a name".to_owned(),
+        )),
+        false => Ok(named_by_client(client_id, name)),
+    }
+}
+
+/// What the durable subscription `name` is to be bound to.
+fn bound(broker: &Broker, name: &str, selection: &Selection, destination: &str) -> Result<Binding, Error> {
+    let limit = broker.settings().destination_bytes.saturating_mul(2);
+    if name.len() > limit {
+        let octets = name.len();
+        return Err(Error::Refused(format!(
+            "the durable subscription's client-id and name have {octets} octets; the limit is {limit}"
+        )));
+    }
+    Binding::of(selection, None).ok_or_else(|| {
+        Error::Refused(format!(
+            "\"{destination}\" is a queue; durable subscriptions are to topics"
+        ))
+    })
+}
+
+/// What a client would be told.
+fn told(why: impl Into<Fault>) -> Error {
+    Error::Refused(why.into().detail)
 }
 
 fn refused(destination: &str, why: &crate::broker::destination::Unnamed) -> Error {

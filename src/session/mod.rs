@@ -43,6 +43,7 @@ pub use settings::Settings;
 use blocked::Blocked;
 use connect::Joining;
 use receipts::Receipts;
+pub(crate) use send::{wishes, Wishes};
 use transaction::Transaction;
 
 /// Milliseconds between two tries of a SEND that waits for memory; a full queue calls by itself.

@@ -7,6 +7,7 @@ use super::settings::UserSend;
 use super::transaction::Transaction;
 use super::{fault, Connected, Fault};
 use crate::broker::private::encoded;
+use crate::broker::queue::Options;
 use crate::broker::settings::Kind;
 use crate::broker::{destination, Act, Destination, Done, Draft, Now, Properties, Route, Sent};
 use crate::stomp::{Command, Frame, Headers};
@@ -76,6 +77,51 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// What a message asks for by its headers.
+#[derive(Debug)]
+pub(crate) struct Wishes {
+    /// Of the message.
+    pub(crate) properties: Properties,
+    /// Of the queue that it makes.
+    pub(crate) options: Option<Box<Options>>,
+}
+
+/// Reads what the headers of a message to a destination of `kind` ask for, as those of a SEND: for who sends without a
+/// session, and so in no transaction.
+pub(crate) fn wishes(headers: &Headers<'_>, kind: Kind, now: Now) -> Result<Wishes, Fault> {
+    let mut asked = Asked::read(headers, now)?;
+    if let Some(id) = &asked.transaction {
+        return Err(Fault::unsupported("transaction", id));
+    }
+    fit(&mut asked.properties, kind)?;
+    Ok(Wishes {
+        options: asked.options(headers, kind)?,
+        properties: asked.properties,
+    })
+}
+
+/// Leaves out what a destination of `kind` does not know; says so if it would change delivery.
+fn fit(properties: &mut Properties, kind: Kind) -> Result<(), Fault> {
+    if properties.due.is_some() && kind == Kind::Topic {
+        return Err(Fault::new(
+            fault::UNSUPPORTED,
+            "AMQ_SCHEDULED_DELAY and x-delay are for queues; a topic delivers at once or not at all.",
+        ));
+    }
+    // Nobody competes for what a topic has.
+    properties.grouped &= kind == Kind::Queue;
+    Ok(())
+}
+
+impl Asked<'_> {
+    fn options(&self, headers: &Headers<'_>, kind: Kind) -> Result<Option<Box<Options>>, Fault> {
+        match self.options && kind == Kind::Queue {
+            true => Ok(Some(Box::new(super::subscribe::options(headers)?))),
+            false => Ok(None),
+        }
+    }
+}
+
 fn read_priority(value: &str) -> Result<u8, Fault> {
     match value.trim().parse::<u32>() {
         // RabbitMQ's users send up to 255; there are ten.
@@ -126,14 +172,7 @@ impl Connected {
             .ok_or_else(|| Fault::missing(Command::Send, "destination"))?;
         let route = self.route(name, &asked, &frame.headers)?;
         self.check_right(name, &route.to)?;
-        if asked.properties.due.is_some() && route.to.kind == Kind::Topic {
-            return Err(Fault::new(
-                fault::UNSUPPORTED,
-                "AMQ_SCHEDULED_DELAY and x-delay are for queues; a topic delivers at once or not at all.",
-            ));
-        }
-        // Nobody competes for what a topic has.
-        asked.properties.grouped &= route.to.kind == Kind::Queue;
+        fit(&mut asked.properties, route.to.kind)?;
         if route.owner.is_some() && route.to.kind == Kind::Queue {
             self.own(&route.to.name);
         }
@@ -188,10 +227,7 @@ impl Connected {
         Ok(Route {
             create: if to.reply { mine } else { !asked.for_user },
             owner: mine.then_some(self.number),
-            options: match asked.options && to.kind == Kind::Queue {
-                true => Some(Box::new(super::subscribe::options(headers)?)),
-                false => None,
-            },
+            options: asked.options(headers, to.kind)?,
             to,
         })
     }

@@ -2,6 +2,7 @@
 
 mod client;
 mod descriptors;
+mod embed;
 mod http;
 mod keeping;
 mod relay;

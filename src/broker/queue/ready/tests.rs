@@ -60,8 +60,7 @@ proptest! {
     ) {
         let mut ready = Ready::default();
         let mut held: Vec<Entry> = Vec::new();
-        let mut seq = 0;
-        for (what, number, priority) in operations {
+        for (seq, (what, number, priority)) in (0..).zip(operations) {
             let waiting = all(&ready);
             let place = waiting.get(number % waiting.len().max(1)).map_or(Key::MIN, |(key, _)| key.next());
             match what {
@@ -86,7 +85,6 @@ proptest! {
                     prop_assert_eq!(left.len(), waiting.len());
                 }
             }
-            seq += 1;
             prop_assert_eq!(ready.resident(), persistent(&all(&ready)));
         }
     }
