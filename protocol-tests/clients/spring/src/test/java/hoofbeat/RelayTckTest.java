@@ -307,7 +307,7 @@ class RelayTckTest {
     }
 
     @Test
-    @DisplayName("24 (in part) another session's -user queue and patterns of queues are refused")
+    @DisplayName("24 another session's -user queue and patterns of queues are refused")
     void s24_othersQueues() {
         Relay.Client ann = relay.connect("ann");
         ann.subscribe("0", "/queue/pos-userann", "simpOrigDestination:/user/queue/pos");
