@@ -32,7 +32,6 @@ const ROOTS: [&str; 6] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/
 /// What cannot stay as it is.
 pub(super) fn errors(loaded: &Loaded) -> Vec<Problem> {
     let mut problems = Vec::new();
-    relay::errors(loaded, &mut problems);
     listeners(loaded, &mut problems);
     for (table, host) in hosts(loaded) {
         verdicts(loaded, table, host, &mut problems);

@@ -327,18 +327,6 @@ pub(super) static OPTIONS: &[Opt] = &[
     ),
 ];
 
-/// What cannot stay as it is.
-pub(super) fn errors(loaded: &Loaded, problems: &mut Vec<Problem>) {
-    let user = loaded.lists.users.first();
-    if let Some(user) = user.filter(|_| loaded.config.settings.mode == Mode::Relay) {
-        let what = "[[users]] with server.mode = \"relay\": a relay does not authenticate its clients, so everybody could connect";
-        let problem = Problem::new(Origin::File(user.spot.clone()), what);
-        problems.push(
-            problem.note("leave them out, and let the broker behind authenticate: relay.client_login = \"{login}\""),
-        );
-    }
-}
-
 /// What works, but perhaps not as meant.
 pub(super) fn warnings(loaded: &Loaded, problems: &mut Vec<Problem>) {
     let settings = &loaded.config.settings;

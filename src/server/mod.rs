@@ -116,7 +116,6 @@ impl Server {
     }
 
     async fn open(settings: Settings, echo: Option<Echo>) -> Result<Server, Error> {
-        refuse_idle_users(&settings)?;
         refuse_strangers(&settings)?;
         if let Some(upstream) = settings.relays_to_itself() {
             return Err(Error::Setting {
@@ -267,17 +266,6 @@ impl Shared {
         });
         stats.to_string()
     }
-}
-
-/// A relay asks nobody who he is: the broker behind it does.
-fn refuse_idle_users(settings: &Settings) -> Result<(), Error> {
-    if settings.mode == Mode::Relay && settings.session.authentication.is_some() {
-        return Err(Error::Setting {
-            option: "users",
-            reason: "a relay does not authenticate its clients, the broker behind it does; leave them out".to_owned(),
-        });
-    }
-    Ok(())
 }
 
 /// Whoever can reach an open broker can read and write everything in it.

@@ -45,16 +45,6 @@ fn with_users_other_machines_may_connect_but_it_is_told_that_nothing_is_encrypte
 }
 
 #[test]
-fn a_relay_has_no_users() {
-    let file = entry(&format!("name = \"joe\"\npassword = \"{HASH}\"")) + "[server]\nmode = \"relay\"\n";
-    let problems = errors(&file);
-    assert!(
-        problems.contains("hoofbeat.toml:2:8: [[users]] with server.mode = \"relay\""),
-        "{problems}"
-    );
-}
-
-#[test]
 fn what_is_wrong_with_a_user_is_told_without_its_password() {
     let plain = errors(&entry("name = \"joe\"\npassword = \"open sesame\""));
     assert!(plain.contains("hoofbeat.toml:3:12: password: "), "{plain}");
