@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use super::pattern::{is_wildcard, may_hold_wildcard, pieces, Pattern};
 use super::private::USER;
-use super::settings::{Kind, Prefix, Separator};
+use super::settings::{Kind, Prefix, Separator, Spring};
 
 /// The forms, as an ERROR lists them.
 pub const FORMS: &str = "/topic/NAME, /queue/NAME, /temp-queue/NAME, /temp-topic/NAME, /user/DESTINATION (SUBSCRIBE), \
-    /user/NAME/DESTINATION (SEND),     /amq/queue/NAME, /reply-queue/NAME, /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
+    /user/NAME/DESTINATION (SEND), /amq/queue/NAME, /reply-queue/NAME, /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
     a bare NAME (= /queue/NAME), and the prefixes of the configuration ([[prefix]])";
+
+/// What the canonical names of [`Spring`]'s topics begin with.
+const APART: &str = "apart:";
 
 /// A destination that messages can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,20 @@ pub struct Destination {
     pub separator: Separator,
     /// A reply address: never made by a SEND, and only its owner may subscribe.
     pub reply: bool,
+}
+
+impl Destination {
+    /// Whether it is one of [`Spring`]'s topics, which not everybody may use.
+    pub fn is_apart(&self) -> bool {
+        self.name.starts_with(APART)
+    }
+}
+
+impl Spring {
+    /// Whether it is the topic of messages whose user no node knew.
+    pub fn is_for_unresolved(&self, to: &Destination) -> bool {
+        self.user_destination.is_some() && to.name.strip_prefix(APART) == self.user_destination.as_deref()
+    }
 }
 
 /// What the `destination` header of a SUBSCRIBE names.
@@ -58,6 +75,8 @@ pub enum Unnamed {
 pub struct Names<'a> {
     /// The operator's own forms.
     pub prefixes: &'a [Prefix],
+    /// Topics that are not for everybody.
+    pub spring: &'a Spring,
     /// Octets a name may have.
     pub limit: usize,
     /// The session's part of its temporary names, unguessable.
@@ -123,6 +142,9 @@ impl Names<'_> {
         if name.len() > self.limit {
             return Err(Unnamed::TooLong(name.len()));
         }
+        if self.spring.has(name) {
+            return Ok(apart(name));
+        }
         for own in self.prefixes {
             if let Some(local) = name.strip_prefix(own.prefix.as_str()) {
                 let local = local.strip_prefix('/').unwrap_or(local);
@@ -164,6 +186,16 @@ impl Names<'_> {
         own.chain(forms)
             .find_map(|form| name.strip_prefix(form))
             .unwrap_or(name)
+    }
+}
+
+/// A topic under a name that no client can write and no pattern matches, since all others begin with a slash.
+fn apart(name: &str) -> Destination {
+    Destination {
+        name: format!("{APART}{name}").into(),
+        kind: Kind::Topic,
+        separator: Separator::Both,
+        reply: false,
     }
 }
 
@@ -259,8 +291,13 @@ fn holds_wildcard(local: &str, separator: Separator) -> bool {
 mod tests {
     use super::*;
 
+    const NOWHERE: Spring = Spring {
+        user_registry: None,
+        user_destination: None,
+    };
     const NAMES: Names<'static> = Names {
         prefixes: &[],
+        spring: &NOWHERE,
         limit: 255,
         token: "0123456789abcdef0123456789abcdef",
         user: None,
@@ -342,6 +379,29 @@ mod tests {
         assert_eq!(names.target("/chatter/room"), Err(Unnamed::Unknown));
         assert_eq!(names.target("/topic/a.b").map(|d| d.separator), Ok(Separator::Slash));
         assert!(matches!(names.selection("/chat/*"), Ok(Selection::Pattern(_))));
+    }
+
+    #[test]
+    fn the_topics_of_spring_are_apart() {
+        let spring = Spring {
+            user_registry: Some("/topic/users".into()),
+            user_destination: None,
+        };
+        let names = Names {
+            spring: &spring,
+            ..NAMES
+        };
+        let apart = |name: &str| names.target(name).map(|to| to.is_apart());
+        assert_eq!(apart("/topic/users"), Ok(true));
+        assert_eq!(apart("/topic/users.more"), Ok(false));
+        assert_eq!(apart("apart:/topic/users"), Ok(false));
+        let patterns = ["/topic/#", "/topic/*", "/topic/>", "/topic/**/users"];
+        for pattern in patterns {
+            let Ok(Selection::Pattern(pattern)) = names.selection(pattern) else {
+                panic!("{pattern} is a pattern");
+            };
+            assert!(pattern.matches("/topic/users") && !pattern.matches("apart:/topic/users"));
+        }
     }
 
     #[test]

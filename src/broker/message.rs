@@ -57,6 +57,8 @@ pub struct Properties {
     pub due: Option<u64>,
     /// It has a `JMSXGroupID`.
     pub grouped: bool,
+    /// Of a topic's subscriptions it is for those of the session with this number.
+    pub only: Option<u64>,
 }
 
 /// A tail that is made when it is first asked for.
@@ -308,6 +310,7 @@ impl Message {
                 due: stub.due,
                 persistent: true,
                 grouped: flags & 8 != 0,
+                only: None,
             },
             tail: tail.to_vec(),
             version,

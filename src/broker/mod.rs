@@ -183,6 +183,12 @@ impl Broker {
         &self.boot
     }
 
+    /// Whether somebody has subscribed to this topic by its name.
+    pub fn is_heard(&self, topic: &Destination) -> bool {
+        let topic = self.directory.topic(&topic.name);
+        topic.is_some_and(|topic| topic.subscriptions() > 0)
+    }
+
     /// Counts a session in and numbers it.
     pub fn enter(&self) -> u64 {
         self.sessions.fetch_add(1, Ordering::Relaxed);

@@ -91,7 +91,7 @@ pub fn encoded(name: &str) -> Cow<'_, str> {
 }
 
 /// The name that a sender meant. Spring writes `%2F` for a slash and leaves every other `%` as it is.
-fn decoded(name: &str) -> Cow<'_, str> {
+pub fn decoded(name: &str) -> Cow<'_, str> {
     match name.contains('%') {
         // The per cent sign last: "%252F" is "%2F", not a slash.
         true => Cow::Owned(name.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")),
@@ -101,12 +101,19 @@ fn decoded(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Spring;
     use super::super::Selection;
     use super::*;
+
+    const NOWHERE: Spring = Spring {
+        user_registry: None,
+        user_destination: None,
+    };
 
     fn names(user: Option<&'static str>) -> Names<'static> {
         Names {
             prefixes: &[],
+            spring: &NOWHERE,
             limit: 255,
             token: "0123456789abcdef0123456789abcdef",
             user,

@@ -488,7 +488,8 @@ impl Act {
         }
     }
 
-    fn size(&self) -> usize {
+    /// Octets that it holds.
+    pub fn size(&self) -> usize {
         match self {
             Act::Send(_, message) => message.size(),
             Act::Settle(..) => 0,

@@ -25,6 +25,8 @@ pub struct Settings {
     pub prefixes: Vec<Prefix>,
     /// Durable subscriptions.
     pub durable: DurableLimits,
+    /// Topics by which nodes of a Spring application and this broker tell each other of users.
+    pub spring: Spring,
     /// What holds for a topic that no entry of `policies` matches.
     pub topic: TopicPolicy,
     /// What holds for a queue that no entry of `policies` matches.
@@ -52,6 +54,7 @@ impl Default for Settings {
             unacknowledged: 10_000,
             prefixes: Vec::new(),
             durable: DurableLimits::default(),
+            spring: Spring::default(),
             topic: TopicPolicy::default(),
             queue: QueuePolicy::default(),
             policies: Vec::new(),
@@ -193,6 +196,24 @@ impl Default for DurableLimits {
             expires_ms: 0,
             grace_ms: 3_600_000,
         }
+    }
+}
+
+/// Topics by which the nodes of a Spring application tell each other of users. While one is named here, only who may
+/// send to everybody's `/user` destinations may use it, and no pattern finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Spring {
+    /// What the application calls `userRegistryBroadcast`: the broker says there which users it has itself.
+    pub user_registry: Option<String>,
+    /// What the application calls `userDestinationBroadcast`: what comes there for users that the broker has is theirs.
+    pub user_destination: Option<String>,
+}
+
+impl Spring {
+    /// Whether `name` is one of the topics.
+    pub fn has(&self, name: &str) -> bool {
+        let topics = [&self.user_registry, &self.user_destination];
+        topics.into_iter().flatten().any(|topic| topic == name)
     }
 }
 

@@ -257,7 +257,12 @@ pub fn deliver(
         if target.no_local && target.session == message.publisher() {
             continue;
         }
-        if !target.selects(message) {
+        if message
+            .properties()
+            .only
+            .is_some_and(|session| session != target.session)
+            || !target.selects(message)
+        {
             continue;
         }
         if let Some(backlog) = &target.backlog {

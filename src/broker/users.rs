@@ -4,6 +4,7 @@
 //! from its CONNECTED to its end.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The users of a broker and their sessions.
@@ -34,6 +35,8 @@ pub struct Presence {
     pub number: u64,
     /// By serial. Locked alone.
     private: Mutex<BTreeMap<u32, Private>>,
+    /// The nodes of a Spring application know of it.
+    told: AtomicBool,
 }
 
 /// A subscription under `/user`.
@@ -61,6 +64,16 @@ impl Presence {
         self.lock().values().cloned().collect()
     }
 
+    /// Notes that the nodes of a Spring application know of it, and send to it themselves.
+    pub fn mark_told(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the nodes of a Spring application know of it.
+    pub fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Private>> {
         self.private.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,6 +87,7 @@ impl Users {
             token,
             number,
             private: Mutex::default(),
+            told: AtomicBool::new(false),
         });
         let mut state = self.lock();
         if let Some(user) = &presence.user {

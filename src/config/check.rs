@@ -10,6 +10,7 @@ use super::{relay, Given, Loaded};
 use crate::broker;
 use crate::broker::pattern::{is_wildcard, pieces, Pattern};
 use crate::broker::settings::{Kind, Separator, TopicPolicy};
+use crate::session::settings::UserSend;
 
 /// Paths that the server answers itself.
 const RESERVED_PATHS: [&str; 3] = ["/health", "/ready", "/stats"];
@@ -49,6 +50,7 @@ pub(super) fn warnings(loaded: &Loaded) -> Vec<Problem> {
     let mut problems = Vec::new();
     exposure(loaded, &mut problems);
     limits(loaded, &mut problems);
+    strangers_to_spring(loaded, &mut problems);
     relay::warnings(loaded, &mut problems);
     for (table, host) in hosts(loaded) {
         let given = match std::ptr::eq(table, &loaded.lists.root) {
@@ -270,6 +272,25 @@ fn exposure(loaded: &Loaded, problems: &mut Vec<Problem>) {
         let what = "session.strict_host = true without any [hosts.NAME]: each CONNECT that names a host is refused";
         problems.push(Problem::new(loaded.origin("session.strict_host"), what));
     }
+}
+
+/// The topics of a Spring application are for those who may send to everybody.
+fn strangers_to_spring(loaded: &Loaded, problems: &mut Vec<Problem>) {
+    let config = &loaded.config;
+    let trusted = config.users.iter().any(|user| user.may_send_to_users);
+    if trusted || config.settings.session.user_send == UserSend::Any {
+        return;
+    }
+    let spring = &config.settings.broker.spring;
+    let option = match (&spring.user_registry, &spring.user_destination) {
+        (Some(_), _) => "spring.user_registry_broadcast",
+        (None, Some(_)) => "spring.user_destination_broadcast",
+        (None, None) => return,
+    };
+    let problem = Problem::new(loaded.origin(option), "nobody may use the topics of [spring]");
+    problems.push(problem.note(
+        "let the application's systemLogin be one of [[users]] with may_send_to_users = true; without users: user.send = \"any\"",
+    ));
 }
 
 /// A limit that another one makes pointless. Reported only if somebody set one of the two.

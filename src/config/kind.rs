@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::places::{address, folder, origin, path};
+use super::places::{address, folder, origin, path, topic};
 use super::unit;
 use crate::broker::settings::{DeadLetter, TopicPolicy, WhenExpired, WhenFull};
 use crate::session::settings::UserSend;
@@ -88,6 +88,8 @@ pub(super) enum Kind<S: 'static> {
     UserSend(fn(&mut S) -> &mut UserSend),
     /// Where dead messages go: `own`, `off`, or a queue.
     DeadLetter(fn(&mut S) -> &mut DeadLetter),
+    /// A topic, or `off`.
+    Topic(fn(&mut S) -> &mut Option<String>),
     /// Verdict about a slow subscriber.
     SlowConsumer(fn(&mut S) -> &mut TopicPolicy),
     /// The header of `latest-only`; set after the verdict, and without a field unless that is `latest-only`.
@@ -140,6 +142,7 @@ impl<S> Kind<S> {
             Kind::HeartBeat(_) => "two durations",
             Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::UserSend(_) | Kind::SlowConsumer(_) => "word",
             Kind::DeadLetter(_) => "queue or word",
+            Kind::Topic(_) => "topic",
             Kind::LatestKey(_) => "header name",
             Kind::Folder(_) => "folder",
             Kind::Durability(_) => "word or duration",
@@ -176,6 +179,7 @@ impl<S> Kind<S> {
             Kind::WhenExpired(_) => words(WHEN_EXPIRED.iter().map(|(word, _)| *word)),
             Kind::UserSend(_) => words(USER_SEND.iter().map(|(word, _)| *word)),
             Kind::DeadLetter(_) => "\"own\", \"off\", or a queue such as \"/queue/dead\"".to_string(),
+            Kind::Topic(_) => "a topic such as \"/topic/users\", or \"off\"".to_string(),
             Kind::SlowConsumer(_) => words(SLOW_CONSUMER),
             Kind::LatestKey(_) => "the name of a header, such as \"symbol\"".to_string(),
             Kind::Folder(_) => "a folder, or \"off\" for memory".to_string(),
@@ -246,6 +250,10 @@ impl<S> Kind<S> {
                 *at(settings) = dead_letter(text(value)?)?;
                 Ok(())
             }
+            Kind::Topic(at) => {
+                *at(settings) = topic(text(value)?)?;
+                Ok(())
+            }
             Kind::SlowConsumer(at) => {
                 let policy = slow_consumer(text(value)?, at(settings))?;
                 *at(settings) = policy;
@@ -314,6 +322,7 @@ impl<S> Kind<S> {
                 DeadLetter::Nowhere => "off",
                 DeadLetter::Queue(name) => name,
             }),
+            Kind::Topic(at) => quoted(at(settings).as_deref().unwrap_or("off")),
             Kind::SlowConsumer(at) => quoted(match at(settings) {
                 TopicPolicy::Disconnect => "disconnect",
                 TopicPolicy::DropOldest => "drop-oldest",

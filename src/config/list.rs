@@ -27,6 +27,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("durable", "What durable subscriptions to topics may cost."),
     ("user", "Destinations of users: /user/NAME/DESTINATION."),
     ("relay", "The broker behind, when server.mode is \"relay\"."),
+    (
+        "spring",
+        "Users of this broker and users of a Spring application, for each other.",
+    ),
     ("log", "What is written to stderr."),
 ];
 
@@ -533,6 +537,21 @@ pub(super) static OPTIONS: &[Opt] = &[
         Kind::UserSend(|c| &mut c.settings.session.user_send),
         "To whose /user/NAME/DESTINATION a client may SEND. none: nobody's. own: those of its own user. any: everybody's, as \
          with Spring's simple broker. A user with may_send_to_users = true may in any case.",
+    ),
+    host(
+        "spring",
+        "user_registry_broadcast",
+        Kind::Topic(|b| &mut b.spring.user_registry),
+        "The topic that the application calls userRegistryBroadcast. Hoofbeat tells it every 10 s, and soon after a change, \
+         which users it has with subscriptions under /user, so that the application can send to them by name. Only who may SEND \
+         to everybody's /user destinations may then SEND or SUBSCRIBE to this topic; no pattern finds it.",
+    ),
+    host(
+        "spring",
+        "user_destination_broadcast",
+        Kind::Topic(|b| &mut b.spring.user_destination),
+        "The topic that the application calls userDestinationBroadcast: messages for users whom no node knew are delivered to the \
+         users whom Hoofbeat has. The same clients may use it.",
     ),
     server(
         "log",

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::kind::{quoted, Value};
+use crate::broker::pattern::{is_wildcard, pieces};
+use crate::broker::settings::Separator;
 use crate::server::origin::Origins;
 
 /// Names are not resolved: what is listened on must not depend on a name server.
@@ -70,5 +72,16 @@ pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
         "off" => Ok(None),
         path if path.contains('\0') => Err("has a character that no folder has".to_string()),
         path => Ok(Some(PathBuf::from(path))),
+    }
+}
+
+/// A topic, or none.
+pub(super) fn topic(name: &str) -> Result<Option<String>, String> {
+    let local = name.strip_prefix("/topic/").unwrap_or_default();
+    match name {
+        "off" => Ok(None),
+        _ if local.is_empty() => Err("neither \"off\" nor a name that begins with /topic/".to_string()),
+        _ if pieces(local, Separator::Both).any(is_wildcard) => Err("a pattern, not a topic".to_string()),
+        _ => Ok(Some(name.to_string())),
     }
 }

@@ -18,7 +18,7 @@ use crate::stomp::headers::escape_into;
 use crate::stomp::{Headers, Line, Version};
 
 use super::clock::Clock;
-use super::{Error, Server};
+use super::{Error, Server, Shared};
 
 /// Between two tries of a message that waits for memory.
 const RETRY: Duration = Duration::from_millis(50);
@@ -90,31 +90,7 @@ impl Server {
             options,
             to,
         };
-        let patience = Duration::from_millis(self.shared.settings.session.blocked_ms);
-        let deadline = tokio::time::Instant::now() + patience;
-        let caller = Arc::new(Outbound::new(broker.settings().outbound));
-        loop {
-            match broker.send(&route, &message, &caller, self.shared.clock.now()) {
-                Sent::Done(Done { ticket, pause }) => {
-                    if let Some(until) = pause {
-                        // A subscriber does not keep up; nobody is cut for a burst that could be a little slower.
-                        let _ = tokio::time::timeout_at(self.shared.clock.at(until), called(&caller)).await;
-                    }
-                    return match ticket {
-                        Some(ticket) => kept(&ticket, &caller).await,
-                        None => Ok(()),
-                    };
-                }
-                Sent::Refused(why) => return Err(told(why)),
-                Sent::Blocked(limit) if tokio::time::Instant::now() >= deadline => {
-                    return Err(told(limit));
-                }
-                Sent::Blocked(_) => {
-                    // Memory does not call; a queue does.
-                    let _ = tokio::time::timeout(RETRY, called(&caller)).await;
-                }
-            }
-        }
+        give(&self.shared, broker, &route, &message).await
     }
 
     /// Sends a message to each session of `user` that has subscribed `/user` and `destination`: to `/user/queue/x` if
@@ -239,6 +215,35 @@ impl Server {
     }
 }
 
+/// Sends a message that is not a client's: returns when it took effect.
+pub(super) async fn give(shared: &Shared, broker: &Broker, route: &Route, message: &Arc<Message>) -> Result<(), Error> {
+    let patience = Duration::from_millis(shared.settings.session.blocked_ms);
+    let deadline = tokio::time::Instant::now() + patience;
+    let caller = Arc::new(Outbound::new(broker.settings().outbound));
+    loop {
+        match broker.send(route, message, &caller, shared.clock.now()) {
+            Sent::Done(Done { ticket, pause }) => {
+                if let Some(until) = pause {
+                    // A subscriber does not keep up; nobody is cut for a burst that could be a little slower.
+                    let _ = tokio::time::timeout_at(shared.clock.at(until), called(&caller)).await;
+                }
+                return match ticket {
+                    Some(ticket) => kept(&ticket, &caller).await,
+                    None => Ok(()),
+                };
+            }
+            Sent::Refused(why) => return Err(told(why)),
+            Sent::Blocked(limit) if tokio::time::Instant::now() >= deadline => {
+                return Err(told(limit));
+            }
+            Sent::Blocked(_) => {
+                // Memory does not call; a queue does.
+                let _ = tokio::time::timeout(RETRY, called(&caller)).await;
+            }
+        }
+    }
+}
+
 /// A subscription of the embedding program. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscriber {
@@ -298,6 +303,7 @@ impl Drop for Subscriber {
 fn names(broker: &Broker) -> Names<'_> {
     Names {
         prefixes: &broker.settings().prefixes,
+        spring: &broker.settings().spring,
         limit: broker.settings().destination_bytes,
         // No session has this token: temporary names of the embedding program lead nowhere.
         token: "",

@@ -9,10 +9,12 @@
 //! | another broker behind us | `behind` |
 //! | one client | `connection`; without a socket `embed` |
 //! | everyone's | `roster`, `stats`, `clock` |
+//! | users of ours for Spring | `bridge` |
 //!
 //! Nothing here knows what a frame means: that is the session's.
 
 mod behind;
+mod bridge;
 mod clock;
 mod connection;
 mod echo;
@@ -72,6 +74,8 @@ pub struct Server {
     websocket: Option<Listening>,
     tcp: Option<Listening>,
     clock: AbortHandle,
+    /// Of each virtual host that tells a Spring application of its users.
+    bridges: Vec<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -160,6 +164,7 @@ impl Server {
         Ok(Server {
             websocket: websocket.and_then(|listener| serve(listener, &shared, http::serve, http::refuse)),
             tcp: tcp.and_then(|listener| serve(listener, &shared, serve_tcp, |_, _| {})),
+            bridges: bridges(&shared),
             clock: tokio::spawn(clock::serve(shared.clock, shared.hosts.clone())).abort_handle(),
             shared,
         })
@@ -233,6 +238,9 @@ impl Server {
         if let Some(behind) = &self.shared.behind {
             behind.end();
         }
+        for bridge in &self.bridges {
+            bridge.abort();
+        }
         self.shared.roster.proceed(Stage::Ended);
     }
 }
@@ -281,6 +289,15 @@ fn refuse_strangers(settings: &Settings) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Starts to tell Spring applications who is here, for each virtual host that has one.
+fn bridges(shared: &Arc<Shared>) -> Vec<AbortHandle> {
+    let hosts = shared.hosts.named.values().chain([&shared.hosts.default]);
+    let telling = hosts.filter_map(|broker| Some((broker, broker.settings().spring.user_registry.clone()?)));
+    telling
+        .map(|(broker, topic)| tokio::spawn(bridge::tell(shared.clone(), broker.clone(), topic)).abort_handle())
+        .collect()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

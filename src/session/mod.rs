@@ -21,6 +21,7 @@ mod principal;
 mod receipts;
 mod send;
 pub mod settings;
+mod spring;
 mod subscribe;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,17 @@
 //! SEND, BEGIN, COMMIT, ABORT ("SEND", "BEGIN", "COMMIT", "ABORT").
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::blocked::Pending;
 use super::settings::UserSend;
+use super::spring::{self, Reached};
 use super::transaction::Transaction;
 use super::{fault, Connected, Fault};
 use crate::broker::private::encoded;
 use crate::broker::queue::Options;
 use crate::broker::settings::Kind;
-use crate::broker::{destination, Act, Destination, Done, Draft, Now, Properties, Route, Sent};
+use crate::broker::{destination, Act, Destination, Done, Draft, Message, Now, Properties, Route, Sent};
 use crate::stomp::{Command, Frame, Headers};
 
 /// Whether a header asks for something that is not served.
@@ -71,6 +73,7 @@ impl<'a> Asked<'a> {
             expires,
             persistent: persistent.is_some_and(|value| value.eq_ignore_ascii_case("true")),
             grouped: group.map_or(Ok(false), |group| is_group(&group))?,
+            only: None,
             due: delay.filter(|ms| *ms > 0).map(|ms| now.unix_ms.saturating_add(ms)),
         };
         Ok(asked)
@@ -170,28 +173,35 @@ impl Connected {
             .destination
             .as_deref()
             .ok_or_else(|| Fault::missing(Command::Send, "destination"))?;
+        let reached = asked.for_user.then(|| self.reached(name)).flatten();
+        let name = match &reached {
+            None => name,
+            Some(Reached::Session(name, session)) => {
+                asked.properties.only = Some(*session);
+                name
+            }
+            Some(Reached::Nobody) => {
+                self.broker.counters().dropped_no_queue.one();
+                self.receipt(receipt, None);
+                return Ok(());
+            }
+        };
         let route = self.route(name, &asked, &frame.headers)?;
         self.check_right(name, &route.to)?;
+        self.check_apart(name, &route.to)?;
         fit(&mut asked.properties, route.to.kind)?;
         if route.owner.is_some() && route.to.kind == Kind::Queue {
             self.own(&route.to.name);
         }
-        let address = match asked
-            .reply_to
-            .as_deref()
-            .and_then(|to| self.names().reply_address(to).map(|a| (to, a)))
-        {
-            Some((to, address)) => {
-                if address.kind == Kind::Queue {
-                    self.await_replies(to, &address, now)?;
-                }
-                Some(address.name)
-            }
-            None => None,
+        let address = self.answers(asked.reply_to.as_deref(), now)?;
+        let headers = match reached {
+            Some(_) => Cow::Owned(spring::without_origin(&frame.headers)),
+            None => Cow::Borrowed(&frame.headers),
         };
+        let ours = self.for_ours(frame, &route.to, &asked.properties);
         let message = self.broker.message(Draft {
             destination: &route.to.shown(name),
-            headers: &frame.headers,
+            headers: &headers,
             reply_to: address.as_deref(),
             body: frame.body,
             version: self.version,
@@ -199,11 +209,31 @@ impl Connected {
             publisher: self.number,
         });
         if let Some(id) = &asked.transaction {
-            let size = message.size();
-            self.buffer(Command::Send, id, Act::Send(Box::new(route), message), size)?;
+            for act in [Act::Send(Box::new(route), message)].into_iter().chain(ours) {
+                let size = act.size();
+                self.buffer(Command::Send, id, act, size)?;
+            }
             self.receipt(receipt, None);
             return Ok(());
         }
+        match ours {
+            Some(ours) => self.apply(vec![Act::Send(Box::new(route), message), ours], receipt, now),
+            None => self.hand_over(route, message, receipt, now),
+        }
+    }
+
+    /// What others are told of a temporary name in `reply-to`.
+    fn answers(&mut self, to: Option<&str>, now: Now) -> Result<Option<Arc<str>>, Fault> {
+        let Some((to, address)) = to.and_then(|to| Some((to, self.names().reply_address(to)?))) else {
+            return Ok(None);
+        };
+        if address.kind == Kind::Queue {
+            self.await_replies(to, &address, now)?;
+        }
+        Ok(Some(address.name))
+    }
+
+    fn hand_over(&mut self, route: Route, message: Arc<Message>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
         match self.broker.send(&route, &message, &self.outbound, now) {
             Sent::Done(Done { ticket, pause }) => {
                 self.pause(pause);
@@ -254,6 +284,10 @@ impl Connected {
             UserSend::Any => true,
         };
         allowed || self.principal.may_send_to_users
+    }
+
+    pub(super) fn may_send_to_all(&self) -> bool {
+        self.settings.user_send == UserSend::Any || self.principal.may_send_to_users
     }
 
     fn target(&mut self, name: &str) -> Result<Destination, Fault> {
@@ -315,7 +349,11 @@ impl Connected {
             return Err(unknown(Command::Commit, &id));
         };
         self.broker.count_transactions(0, 1);
-        let acts = transaction.acts;
+        self.apply(transaction.acts, receipt, now)
+    }
+
+    /// Does all of it or nothing.
+    fn apply(&mut self, acts: Vec<Act>, receipt: Option<&str>, now: Now) -> Result<(), Fault> {
         match self.broker.commit(&acts, &self.outbound, now) {
             Sent::Done(Done { ticket, pause }) => {
                 self.pause(pause);

@@ -47,6 +47,10 @@ impl Connected {
         let id = self.subscription_id(headers)?;
         let selection = self.names().selection(&name).map_err(|why| self.unnamed(&name, why))?;
         let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);
+        if let Selection::One(one) = &selection {
+            self.check_apart(&name, one)?;
+            self.check_waiting(&name)?;
+        }
         check_supported(headers, queue)?;
         let exclusive = self.wants_alone(&selection, headers)?;
         let browse = is_true(headers, "browser");
@@ -323,6 +327,7 @@ impl Connected {
     pub(super) fn names(&self) -> Names<'_> {
         Names {
             prefixes: &self.broker.settings().prefixes,
+            spring: &self.broker.settings().spring,
             limit: self.broker.settings().destination_bytes,
             token: &self.presence.token,
             user: self.principal.name.as_deref(),

@@ -105,6 +105,7 @@ fn other_value(option: &Opt) -> String {
         "word" if option.key == "while_away" => "\"refuse\"".to_string(),
         "word" => "\"latest-only\"".to_string(),
         "queue or word" => "\"/queue/dead\"".to_string(),
+        "topic" => "\"/topic/other\"".to_string(),
         "header name" => "\"symbol\"".to_string(),
         "folder" => "\"elsewhere\"".to_string(),
         "word or duration" => "\"250ms\"".to_string(),
@@ -509,19 +510,19 @@ fn part() -> impl proptest::strategy::Strategy<Value = String> {
 
 /// docs/configuration.md.
 fn documented() -> String {
-    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap()
+    document("configuration")
+}
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/docs/{name}.md", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 #[test]
 fn the_files_in_the_documentation_are_valid() {
-    let moving = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/moving-from-rabbitmq.md");
-    let text = documented() + &std::fs::read_to_string(moving).unwrap();
-    let files: Vec<&str> = text
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    assert!(files.len() >= 5);
+    let text = documented() + &document("moving-from-rabbitmq") + &document("moving-from-spring");
+    let blocks = text.split("```toml\n").skip(1);
+    let files: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(files.len() >= 6);
     for file in files {
         load_file(file);
     }
@@ -585,6 +586,8 @@ fn what_looks_wrong_is_a_warning() {
         "[limits]\nframe_before_connect = \"8MiB\"\n",
         "is larger than limits.frame, so strangers may send more than clients",
     );
+    let spring = "[spring]\nuser_registry_broadcast = \"/topic/users\"\n";
+    one(spring, "nobody may use the topics of [spring]");
     one("[topic]\nkey = \"k\"\n", "`key` has no effect");
     one(
         "[[policy]]\npattern = \"/topic/a\"\nkey = \"k\"\n",

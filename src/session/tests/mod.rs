@@ -7,6 +7,7 @@ mod delayed;
 mod disk;
 mod durable;
 mod promises;
+mod spring;
 mod stored;
 mod topics;
 mod users;

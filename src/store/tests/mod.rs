@@ -54,6 +54,7 @@ fn message(body: &[u8]) -> Message {
             persistent: true,
             due: body.len().is_multiple_of(4).then_some(body.len() as u64),
             grouped: false,
+            only: None,
         },
         publisher: 0,
     };

@@ -41,25 +41,31 @@ final class App implements AutoCloseable {
 
     /** Starts a node of it, with the topics by which Spring's nodes tell each other of users, or without. */
     static App start(Broker broker, boolean registry, boolean unresolved) {
-        return start(broker.tcp(), registry, unresolved, false);
+        return start(broker.tcp(), registry, unresolved, false, "guest");
+    }
+
+    /** As {@link #start(Broker, boolean, boolean)}, with a user of the broker whose passcode is his name. */
+    static App start(Broker broker, boolean registry, boolean unresolved, String login) {
+        return start(broker.tcp(), registry, unresolved, false, login);
     }
 
     /** Starts a node of it that has Spring's own simple broker instead of a relay, and takes frames in their order. */
     static App alone() {
-        return start(0, false, false, true);
+        return start(0, false, false, true, "guest");
     }
 
     /** Starts a node of it whose relay has the broker at this port, and which takes frames in their order. */
     static App before(int port) {
-        return start(port, false, false, true);
+        return start(port, false, false, true, "guest");
     }
 
-    private static App start(int port, boolean registry, boolean unresolved, boolean ordered) {
+    private static App start(int port, boolean registry, boolean unresolved, boolean ordered, String login) {
         ConfigurableApplicationContext context = new SpringApplicationBuilder(Code.class)
                 .web(WebApplicationType.SERVLET)
                 .properties(Map.of(
                         "server.port", "0",
                         "relay.port", Integer.toString(port),
+                        "relay.login", login,
                         "relay.ordered", ordered,
                         "relay.registry", registry,
                         "relay.unresolved", unresolved,
@@ -126,6 +132,8 @@ final class App implements AutoCloseable {
                 return;
             }
             StompBrokerRelayRegistration relay = registry.enableStompBrokerRelay("/topic", "/queue").setRelayPort(port);
+            String login = environment.getRequiredProperty("relay.login");
+            relay.setSystemLogin(login).setSystemPasscode(login).setClientLogin(login).setClientPasscode(login);
             if (environment.getRequiredProperty("relay.registry", Boolean.class)) {
                 relay.setUserRegistryBroadcast("/topic/simp-user-registry");
             }

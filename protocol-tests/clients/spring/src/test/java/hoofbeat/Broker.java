@@ -63,6 +63,22 @@ final class Broker implements AutoCloseable {
         }
     }
 
+    /** Lines of a configuration file: these users, each with his name as his passcode. */
+    static String users(String... names) {
+        StringBuilder lines = new StringBuilder();
+        try {
+            for (String name : names) {
+                Process asked = new ProcessBuilder(BINARY.toString(), "passwd", name, "--stdin").start();
+                asked.getOutputStream().write((name + "\n").getBytes());
+                asked.getOutputStream().close();
+                lines.append(new String(asked.getInputStream().readAllBytes())).append('\n');
+            }
+        } catch (IOException failed) {
+            throw new UncheckedIOException(failed);
+        }
+        return lines.toString();
+    }
+
     int tcp() {
         return tcp;
     }

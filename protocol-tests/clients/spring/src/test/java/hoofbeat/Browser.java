@@ -42,6 +42,14 @@ final class Browser implements WebSocket.Listener {
         return browser;
     }
 
+    /** One that is connected as this user, whose passcode is his name. */
+    static Browser as(String user, URI url) {
+        Browser browser = new Browser(url, "v12.stomp");
+        browser.send("CONNECT", "accept-version:1.2", "heart-beat:0,0", "login:" + user, "passcode:" + user);
+        browser.inbox.next(StompCommand.CONNECTED);
+        return browser;
+    }
+
     String subprotocol() {
         return socket.getSubprotocol();
     }
