@@ -69,7 +69,7 @@ pub const ROOMS: [Room; 10] = [
             "store::Settings",
             "store::Durability",
         ],
-        tests: &["session::fault"],
+        tests: &["session::fault", "auth::password"],
     },
     Room {
         name: "bench",

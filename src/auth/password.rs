@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Argon2, Params};
+use argon2::password_hash::{Output, PasswordHash, PasswordHasher, Salt, SaltString};
+use argon2::{Argon2, Block, Params};
 
 /// Octets of a password. A longer one is refused unread: hashing takes time.
 pub const LONGEST: usize = 1_024;
@@ -13,6 +13,13 @@ pub const SALT: usize = 16;
 
 /// KiB that one check may take: what is beyond it is a slip in the configuration, not a choice.
 const MOST_MEMORY: u32 = 1 << 20;
+
+/// The version of a hash that does not name it.
+const DEFAULT_VERSION: u32 = 0x10;
+
+/// What checks are made in, one after the other: as much as the largest has needed.
+#[derive(Default)]
+pub struct Memory(Vec<Block>);
 
 /// A hashed password. It is what the configuration says, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,10 +75,30 @@ impl Password {
         Ok(Password(hash.to_string().into()))
     }
 
-    /// Whether it is this one. Takes as long as its parameters say, whatever the answer.
-    pub fn is(&self, password: &str) -> bool {
-        PasswordHash::new(&self.0)
-            .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    /// Whether it is this one. Takes as long as its parameters say, whatever the answer, and as much of `memory`, which
+    /// can be used again.
+    pub fn is(&self, password: &str, memory: &mut Memory) -> bool {
+        self.check(password, memory).unwrap_or(false)
+    }
+
+    fn check(&self, password: &str, memory: &mut Memory) -> Option<bool> {
+        let kept = PasswordHash::new(&self.0).ok()?;
+        let algorithm = argon2::Algorithm::try_from(kept.algorithm).ok()?;
+        let version = argon2::Version::try_from(kept.version.unwrap_or(DEFAULT_VERSION)).ok()?;
+        let params = Params::try_from(&kept).ok()?;
+        let (mut salt, expected) = ([0; Salt::MAX_LENGTH], kept.hash?);
+        let salt = kept.salt?.decode_b64(&mut salt).ok()?;
+        if memory.0.len() < params.block_count() {
+            memory.0.resize(params.block_count(), Block::default());
+        }
+        let mut found = [0; Output::MAX_LENGTH];
+        let found = found.get_mut(..expected.len())?;
+        let argon2 = Argon2::new(algorithm, version, params);
+        argon2
+            .hash_password_into_with_memory(password.as_bytes(), salt, found, &mut memory.0)
+            .ok()?;
+        // Compared in a time that does not tell where they differ.
+        Some(Output::new(found).ok()? == expected)
     }
 
     /// The PHC string.

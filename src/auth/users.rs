@@ -14,7 +14,7 @@ use blake2::digest::consts::U32;
 use blake2::digest::{KeyInit, Mac};
 use blake2::Blake2bMac;
 
-use super::password::{self, Password};
+use super::password::{self, Memory, Password};
 use super::User;
 use crate::session::{Answer, Authenticator, Credentials, Principal};
 
@@ -137,8 +137,9 @@ impl Shared {
 
     /// Of a thread: checks what waits until the end.
     fn serve(&self) {
+        let mut memory = Memory::default();
         while let Some((seal, login, passcode)) = self.next() {
-            let right = self.is_right(&login, &passcode);
+            let right = self.is_right(&login, &passcode, &mut memory);
             let mut desk = self.lock();
             let answers = desk.checks.remove(&seal).map(|check| check.answers);
             if right {
@@ -170,12 +171,12 @@ impl Shared {
     }
 
     /// Whether a login has the passcode. One that is unknown takes the time of one that is known.
-    fn is_right(&self, login: &str, passcode: &str) -> bool {
+    fn is_right(&self, login: &str, passcode: &str, memory: &mut Memory) -> bool {
         match self.people.get(login) {
-            Some(person) => person.password.is(passcode),
+            Some(person) => person.password.is(passcode, memory),
             None => {
                 if let Some(somebody) = self.people.values().next() {
-                    somebody.password.is(passcode);
+                    somebody.password.is(passcode, memory);
                 }
                 false
             }

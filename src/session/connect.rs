@@ -55,6 +55,10 @@ impl Session {
             },
         };
         let login = self.field(frame, "login", version).filter(|login| !login.is_empty());
+        if login.as_deref().is_some_and(|login| login.contains(['\n', '\r', '\0'])) {
+            // With session.unescape_connect; CONNECTED is not escaped, and the name shall be one line there.
+            return Err(Fault::bad_header("login", "…", "a name without line ends"));
+        }
         let joining = Joining {
             version,
             broker,

@@ -1,6 +1,7 @@
 //! `[[users]]`.
 
 use super::*;
+use crate::auth::password::Memory;
 
 pub(super) const HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$L3+lDgLZ0NpwnTamhN22XQ$DDkvbpPTXa0KGrUsnsszNm+fStFz5WPAwDMh2TP0WjM";
@@ -23,7 +24,7 @@ fn users_are_read_and_their_passwords_are_not_shown() {
         .map(|user| (&*user.name, user.may_send_to_users))
         .collect();
     assert_eq!(users, [("joe", false), ("server", true)]);
-    assert!(loaded.config.users[0].password.is("secret"));
+    assert!(loaded.config.users[0].password.is("secret", &mut Memory::default()));
     let shown = loaded.show();
     assert!(
         shown.contains("name = \"joe\"") && shown.contains("may_send_to_users = true"),

@@ -98,9 +98,21 @@ impl World {
 
     /// As [`World::client`], with further header lines in CONNECT.
     pub fn client_with(&mut self, lines: &str) -> Client {
+        let mut client = self.unconnected();
+        client.send(self, &format!("CONNECT\naccept-version:1.2\n{lines}\n"));
+        let connected = client.take(self);
+        assert!(
+            connected.len() == 1 && connected[0].starts_with("CONNECTED\n"),
+            "{connected:?}"
+        );
+        client
+    }
+
+    /// A client that has said nothing yet.
+    pub fn unconnected(&mut self) -> Client {
         self.opened += 1;
         let (hosts, settings) = (Arc::clone(&self.hosts), Arc::clone(&self.settings));
-        let mut client = Client {
+        Client {
             decoder: Decoder::new(self.settings.before_connect),
             session: Session::new(
                 hosts,
@@ -110,14 +122,7 @@ impl World {
                 self.now,
             ),
             sink: Sink::default(),
-        };
-        client.send(self, &format!("CONNECT\naccept-version:1.2\n{lines}\n"));
-        let connected = client.take(self);
-        assert!(
-            connected.len() == 1 && connected[0].starts_with("CONNECTED\n"),
-            "{connected:?}"
-        );
-        client
+        }
     }
 }
 

@@ -22,6 +22,22 @@ fn the_login_is_the_principal_while_nothing_authenticates() {
     assert_eq!((sizes.sessions, sizes.users, sizes.user_sessions), (0, 0, 0));
 }
 
+#[test]
+fn a_name_cannot_add_headers_to_connected() {
+    let settings = Settings {
+        unescape_connect: true,
+        ..Settings::default()
+    };
+    let mut world = World::with(broker::Settings::default(), settings, Arc::new(Volatile));
+    let mut client = world.unconnected();
+    let step = client.send(&world, "CONNECT\naccept-version:1.2\nlogin:joe\\nadmin:true\n\n");
+    assert!(
+        matches!(step, Step::Close(close) if close.reason == "bad-header"),
+        "{:?}",
+        client.take(&world)
+    );
+}
+
 /// A world in which every client may send to everybody.
 fn open() -> World {
     let settings = Settings {
