@@ -170,7 +170,8 @@ impl Promises {
             }
         }
         fact.seen |= !dead;
-        let transaction = fact.transaction;
+        // A transient one is handed out before the others of its COMMIT are on disk, and does not outlive a crash.
+        let transaction = fact.transaction.filter(|_| fact.persistent);
         if let Some(transaction) = transaction {
             self.evidence(transaction, true, key)?;
         }
