@@ -22,12 +22,14 @@ use world::{Difference, World};
 
 /// What every campaign must have met at least once.
 const MARKS: &[&str] = &[
+    "a group is free",
     "aborted",
     "ACK after its subscription",
     "ACK after UNSUBSCRIBE",
     "ACK in a transaction",
     "ACK of an auto message",
     "already-connected",
+    "another is alone",
     "backlog too slow",
     "bad-destination",
     "bad-header",
@@ -63,6 +65,7 @@ const MARKS: &[&str] = &[
     "full of unacknowledged messages",
     "given back at the end",
     "given back unwritten",
+    "group closed",
     "idle queue removed",
     "input held",
     "late ACK",
@@ -75,6 +78,7 @@ const MARKS: &[&str] = &[
     "not-connected",
     "not-owner",
     "partial write",
+    "passed over",
     "queue full",
     "queue removed with its owner",
     "queue-full",

@@ -4,7 +4,7 @@ use hoofbeat::broker::settings::{OutboundLimits, Policy, Prefetch, QueuePolicy, 
 use hoofbeat::session::Link;
 
 use crate::random::Random;
-use crate::reference::{State, EPOCH};
+use crate::reference::{State, EPOCH, SELECTORS};
 use crate::wire::Frame;
 use crate::world::{Difference, World};
 
@@ -310,9 +310,15 @@ impl World {
         maybe(60, "key", format!("k{}", number % 2));
         maybe(30, "persistent", "true".to_owned());
         maybe(12, "priority", (number % 12).to_string());
-        maybe(10, "ttl", (number * 7 % 600).to_string());
-        maybe(4, "expires", (now + number * 13 % 900).to_string());
-        maybe(3, "expiration", (number * 11 % 300).to_string());
+        if self.choosy {
+            // When what has expired is seen to have, among those that are passed over, is the core's.
+            maybe(20, "JMSXGroupID", ["g", "h", "i", ""][number as usize % 4].to_owned());
+            maybe(3, "JMSXGroupSeq", "-1".to_owned());
+        } else {
+            maybe(10, "ttl", (number * 7 % 600).to_string());
+            maybe(4, "expires", (now + number * 13 % 900).to_string());
+            maybe(3, "expiration", (number * 11 % 300).to_string());
+        }
         maybe(4, "reply-to", "/temp-queue/x".to_owned());
         maybe(5, "x-twice", "first".to_owned());
         maybe(5, "x-twice", "second".to_owned());
@@ -359,6 +365,12 @@ impl World {
         }
         if !queue && r.chance(20) {
             frame = frame.with("no-local", "true");
+        }
+        if queue && self.choosy && r.chance(25) {
+            frame = frame.with("selector", r.pick(&SELECTORS).0);
+        }
+        if queue && r.chance(8) {
+            frame = frame.with("activemq.exclusive", "true");
         }
         if destination == "/queue/mine" && r.chance(80) {
             frame = frame.with("exclusive", "true");

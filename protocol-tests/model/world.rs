@@ -63,6 +63,8 @@ pub struct World {
     settings: Arc<hoofbeat::session::Settings>,
     pub clients: Vec<Client>,
     pub model: Reference,
+    /// Messages come in groups, consumers have selectors or are alone; nothing expires.
+    pub choosy: bool,
     /// The `message-id` of each message in auto mode: one for everybody.
     ids: BTreeMap<String, Rc<Message>>,
     /// The same the other way; the messages are kept, so that no two have one address.
@@ -86,6 +88,7 @@ impl World {
             log: Vec::new(),
             model,
             broker,
+            choosy: seed.is_multiple_of(3),
         }
     }
 

@@ -321,6 +321,8 @@ impl Reference {
             prefetch: prefetch.map_err(|_| "bad-header")?,
             no_local: frame.is("no-local", "true"),
             exclusive: queue && (reply || frame.is("exclusive", "true")),
+            selector: frame.get("selector").map(str::to_owned).filter(|_| queue),
+            alone: frame.is("activemq.exclusive", "true"),
         };
         self.subscribe(s, ask)?;
         Ok(true)
@@ -344,6 +346,8 @@ impl Reference {
                 prefetch: None,
                 no_local: false,
                 exclusive: true,
+                selector: None,
+                alone: false,
             },
         )
     }
@@ -421,6 +425,8 @@ impl Reference {
                 prefetch: (messages.min(self.broker.unacknowledged), default.bytes),
                 active: true,
                 tag: 0,
+                selector: ask.selector,
+                alone: ask.alone,
             };
             self.consume(&name, consumer);
         }
@@ -521,6 +527,8 @@ struct Ask {
     prefetch: Option<usize>,
     no_local: bool,
     exclusive: bool,
+    selector: Option<String>,
+    alone: bool,
 }
 
 /// The broker's own form of a message: how much one of them counts for in a budget is its to say.

@@ -3,6 +3,7 @@
 //! Everything is a list that is searched from the front. Nothing is cached, nothing is called back: a blocked sender is
 //! simply tried when the world says that it was woken. What it predicts is exact: every frame, every counter, every size.
 
+mod choice;
 mod exchange;
 mod frames;
 mod queue;
@@ -12,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use hoofbeat::broker::settings::{Policy, QueuePolicy, TopicPolicy};
+
+pub use choice::SELECTORS;
 
 use crate::wire::Frame;
 
@@ -86,6 +89,12 @@ pub struct Queue {
     pub reserved: (usize, usize),
     pub seq: u64,
     pub idle_since: Option<u64>,
+    /// Some consumer has a selector, or messages have come in groups: each consumer looks for what is for it.
+    pub choosy: bool,
+    /// Which consumer has which group.
+    pub groups: BTreeMap<String, u64>,
+    /// The only consumer that is given anything.
+    pub sole: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -97,6 +106,9 @@ pub struct Consumer {
     pub prefetch: (usize, usize),
     pub active: bool,
     pub tag: u64,
+    pub selector: Option<String>,
+    /// While it is there, only the first of those who say so is given anything.
+    pub alone: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

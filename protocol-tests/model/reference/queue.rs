@@ -25,6 +25,9 @@ impl Queue {
             reserved: (0, 0),
             seq: 0,
             idle_since: None,
+            choosy: false,
+            groups: BTreeMap::new(),
+            sole: None,
         }
     }
 
@@ -129,10 +132,13 @@ impl Reference {
         let most = self.broker.unacknowledged;
         loop {
             let Some(queue) = self.queues.get_mut(name) else { return };
+            if queue.choosy {
+                return self.dispatch_by_choice(name);
+            }
             let (Some(at), Some(&id)) = (queue.next(), queue.row.first()) else {
                 return;
             };
-            if !queue.wants(id, most) {
+            if !queue.wants(id, most) || queue.sole.is_some_and(|sole| sole != id) {
                 queue.row.remove(0);
                 self.mark("credit exhausted");
                 continue;
@@ -143,36 +149,51 @@ impl Reference {
                 self.mark("expired at its turn");
                 continue;
             }
-            let consumer = queue.consumers.iter_mut().find(|c| c.id == id).expect("it stands");
-            let entry = &mut queue.entries[at];
-            let waiting = Waiting {
-                message: Rc::clone(&entry.message),
-                tag: consumer.tag + 1,
-                attempts: entry.attempts,
-                key: None,
-            };
-            let limits = self.broker.outbound;
-            match self.sessions[consumer.session].offer(consumer.serial, waiting, limits) {
-                Offered::Taken => {
-                    consumer.tag += 1;
-                    let (tag, inside) = (consumer.tag, false);
-                    entry.held = Some(Holder {
-                        consumer: id,
-                        tag,
-                        inside,
-                    });
-                    queue.row.rotate_left(1);
-                }
-                Offered::Full => {
-                    queue.row.remove(0);
-                    self.mark("stalled outbound");
-                }
-                Offered::Gone => {
-                    consumer.active = false;
-                    queue.row.remove(0);
+            if !queue.backlog && queue.entries[at].message.group().is_some() {
+                queue.choosy = true;
+                continue;
+            }
+            self.offer(name, id, at);
+        }
+    }
+
+    /// Offers a message to the consumer in front of the row; whether it took it.
+    pub fn offer(&mut self, name: &str, id: u64, at: usize) -> bool {
+        let queue = self.queues.get_mut(name).expect("it has a message");
+        let consumer = queue.consumers.iter_mut().find(|c| c.id == id).expect("it stands");
+        let entry = &mut queue.entries[at];
+        let waiting = Waiting {
+            message: Rc::clone(&entry.message),
+            tag: consumer.tag + 1,
+            attempts: entry.attempts,
+            key: None,
+        };
+        let limits = self.broker.outbound;
+        match self.sessions[consumer.session].offer(consumer.serial, waiting, limits) {
+            Offered::Taken => {
+                consumer.tag += 1;
+                let (tag, inside) = (consumer.tag, false);
+                entry.held = Some(Holder {
+                    consumer: id,
+                    tag,
+                    inside,
+                });
+                queue.row.rotate_left(1);
+                return true;
+            }
+            Offered::Full => {
+                queue.row.remove(0);
+                self.mark("stalled outbound");
+            }
+            Offered::Gone => {
+                consumer.active = false;
+                queue.row.remove(0);
+                if queue.sole == Some(id) {
+                    self.elect(name);
                 }
             }
         }
+        false
     }
 
     pub fn settle(&mut self, name: &str, consumer: u64, tags: &[u64], settle: Settle) {
@@ -282,10 +303,14 @@ impl Reference {
 
     pub fn consume(&mut self, name: &str, consumer: Consumer) {
         let Some(queue) = self.queues.get_mut(name) else { return };
-        let id = consumer.id;
+        let (id, alone) = (consumer.id, consumer.alone);
+        queue.choosy |= consumer.selector.is_some();
         queue.consumers.push(consumer);
         queue.idle_since = None;
         self.stand(name, id);
+        if alone {
+            self.elect(name);
+        }
         self.dispatch(name);
     }
 
@@ -308,6 +333,7 @@ impl Reference {
         if queue.backlog {
             queue.entries.retain(|e| e.held.is_some());
         }
+        self.depart(name, id);
         self.dispatch(name);
         left
     }
@@ -336,6 +362,7 @@ impl Reference {
                 self.mark("given back unwritten");
             }
         }
+        self.depart(name, id);
         self.dispatch(name);
         self.bury(name, dead);
     }

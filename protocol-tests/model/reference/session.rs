@@ -486,13 +486,16 @@ impl Reference {
             }
         }
         for (name, queue) in &self.queues {
-            let ready = queue.entries.iter().any(|e| e.held.is_none());
+            let ready = |c: &Consumer| {
+                let mut ready = queue.entries.iter().filter(|e| e.held.is_none());
+                ready.any(|e| queue.is_for(c.id, &e.message))
+            };
             let taker = queue.consumers.iter().find(|c| {
                 let session = &self.sessions[c.session];
                 let open = session.state == State::Open && !session.slow;
-                open && queue.wants(c.id, self.broker.unacknowledged)
+                open && queue.wants(c.id, self.broker.unacknowledged) && ready(c)
             });
-            if let (true, Some(taker)) = (ready, taker) {
+            if let Some(taker) = taker {
                 return Some(format!(
                     "a message waits in {name} although client {} could take it",
                     taker.session
