@@ -29,8 +29,11 @@ impl World {
             return Ok(());
         }
         let place = (key.1, group);
-        let known = self.groups.get(&place).filter(|owner| **owner != reader).cloned();
-        if let Some(owner) = known {
+        let known = self.groups.get(&place).cloned();
+        if known.as_ref() == Some(&reader) && self.competing(key.1).count() > 1 {
+            self.mark("a group stayed");
+        }
+        if let Some(owner) = known.filter(|owner| *owner != reader) {
             if self.competing(key.1).any(|(other, _)| other == owner) {
                 return Err(format!(
                     "message {key:?} of {place:?} went to {reader:?} and not to {owner:?}"

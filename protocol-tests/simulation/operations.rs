@@ -3,7 +3,7 @@
 use hoofbeat::broker::settings::{DurableLimits, OutboundLimits, Policy, QueuePolicy, WhenExpired, WhenFull};
 
 use crate::client::{Browse, Consumer, Holding, Meaning, Open};
-use crate::places::{dead_letters, BLOCKING, MORTAL, PLACES, QUEUES, REJECTING, SELECTORS};
+use crate::places::{dead_letters, BLOCKING, GROUPED, MORTAL, PLACES, QUEUES, REJECTING, SELECTORS};
 use crate::promises::{Broken, Gone, Key};
 use crate::random::Random;
 use crate::wire::Frame;
@@ -146,7 +146,7 @@ impl World {
 
     fn subscribe(&mut self, r: &mut Random, at: usize, number: u64) -> Result<(), Broken> {
         let place = match r.below(100) {
-            0..60 => r.below(3),
+            0..60 => r.pick(&[0, GROUPED, GROUPED, 2]),
             _ => 3 + r.below(QUEUES - 3),
         };
         let dead = r.chance(15);
@@ -161,8 +161,8 @@ impl World {
             loose: false,
             held: Vec::new(),
             since: number,
-            selector: (!dead && r.chance(15)).then(|| r.below(SELECTORS.len())),
-            alone: !dead && browse.is_none() && r.chance(8),
+            selector: (!dead && place != GROUPED && r.chance(18)).then(|| r.below(SELECTORS.len())),
+            alone: !dead && place != GROUPED && browse.is_none() && r.chance(12),
             browse,
         };
         match self.is_crowded(at) {

@@ -19,6 +19,8 @@ pub struct Place {
 
 /// The first of [`PLACES`] are queues.
 pub const QUEUES: usize = 7;
+/// Nobody there has a selector or is alone, so that groups stay with their consumers.
+pub const GROUPED: usize = 1;
 /// Gives its oldest to its dead-letter queue when there are too many.
 pub const LIMITED: usize = 3;
 /// Its dead letters are what has expired.

@@ -2,7 +2,7 @@
 
 use crate::client::{Draft, Meaning, Open};
 use crate::durable::There;
-use crate::places::{durables, keeps, BLOCKING, LIMITED, MORTAL, PLACES, QUEUES, REJECTING};
+use crate::places::{durables, keeps, BLOCKING, GROUPED, LIMITED, MORTAL, PLACES, QUEUES, REJECTING};
 use crate::promises::{Broken, Fact, Gone, Key, Transaction};
 use crate::random::Random;
 use crate::wire::Frame;
@@ -41,7 +41,7 @@ impl World {
     /// Some message, and the queue it is for, if it is for one.
     fn next_message(&mut self, r: &mut Random, at: usize, number: u64) -> (Option<usize>, Fact) {
         let place = match r.below(100) {
-            0..52 => Some(r.below(3)),
+            0..52 => Some(r.pick(&[0, GROUPED, GROUPED, 2])),
             52..60 => Some(LIMITED),
             60..68 => Some(MORTAL),
             68..75 => Some(REJECTING),
@@ -68,7 +68,11 @@ impl World {
             maybe(3, "AMQ_SCHEDULED_DELAY", delay.to_string());
         }
         if place.is_some_and(|place| place < 2) {
-            maybe(25, "JMSXGroupID", ["g", "h", "ends"][number as usize % 3].to_owned());
+            maybe(
+                if place == Some(GROUPED) { 60 } else { 20 },
+                "JMSXGroupID",
+                ["g", "g", "h", "ends"][number as usize % 4].to_owned(),
+            );
             maybe(10, "JMSXGroupSeq", "-1".to_owned());
             // Only one group is ever ended.
             let ends = frame.is("JMSXGroupID", "ends");
