@@ -23,11 +23,14 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 
 /**
- * The same script on Spring's simple broker, on Spring's relay before ActiveMQ and on us. What differs from us stands in
+ * The same script on Spring's simple broker, on Spring's relay before ActiveMQ, on us and on our relay before ActiveMQ. What differs from us stands in
  * differences.md with its reason; what does not stand there, or stands there and does not differ, fails.
  */
 class DifferentialTest {
     private static final String US = "Hoofbeat";
+    private static final String SPRINGS_RELAY = "Spring's relay, ActiveMQ";
+    private static final String OUR_RELAY = "our relay, ActiveMQ";
+    private static final String BESIDE_OURS = "Spring's relay beside ours, ActiveMQ";
     private static final List<AutoCloseable> running = new ArrayList<>();
     /** By the broker's name: where a user's page connects. */
     private static final Map<String, Function<String, URI>> brokers = new LinkedHashMap<>();
@@ -40,12 +43,13 @@ class DifferentialTest {
         App simple = App.alone();
         running.add(simple);
         brokers.put("Spring's simple broker", simple::url);
-        BrokerService activemq = activemq();
-        running.add(activemq::stop);
-        App relay = App.before(activemq.getTransportConnectors().get(0).getConnectUri().getPort());
-        // It goes before the broker behind it.
+        // What is stopped last stands behind what is stopped first.
+        App springs = App.before(activemq());
+        running.add(springs);
+        brokers.put(SPRINGS_RELAY, springs::url);
+        Broker relay = Broker.start("--set", "server.mode=relay", "--set", "relay.upstream=127.0.0.1:" + activemq());
         running.add(relay);
-        brokers.put("Spring's relay, ActiveMQ", relay::url);
+        brokers.put(OUR_RELAY, user -> relay.url());
     }
 
     @AfterAll
@@ -63,6 +67,7 @@ class DifferentialTest {
                     Map<String, List<Told>> told = play(act);
                     List<Told> ours = told.remove(US);
                     told.forEach((broker, theirs) -> differences.compare(act.name(), broker, theirs, ours));
+                    differences.compare(act.name(), BESIDE_OURS, told.get(SPRINGS_RELAY), told.get(OUR_RELAY));
                     assertThat(differences.unlistedOf(act.name())).as("differences without a reason in differences.md").isEmpty();
                 }));
         Stream<DynamicTest> whole = Stream.of(DynamicTest.dynamicTest("32 headers of frames, and no difference listed that is none", () -> {
@@ -88,7 +93,8 @@ class DifferentialTest {
         return told;
     }
 
-    private static BrokerService activemq() throws Exception {
+    /** The port of a broker that is started for one relay. */
+    private static int activemq() throws Exception {
         BrokerService broker = new BrokerService();
         broker.setPersistent(false);
         broker.setUseJmx(false);
@@ -103,7 +109,7 @@ class DifferentialTest {
         TransportConnector connector = broker.addConnector("stomp://127.0.0.1:0");
         broker.start();
         broker.waitUntilStarted();
-        assertThat(connector.getConnectUri().getPort()).isPositive();
-        return broker;
+        running.add(broker::stop);
+        return connector.getConnectUri().getPort();
     }
 }

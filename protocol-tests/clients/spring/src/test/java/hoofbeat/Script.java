@@ -190,6 +190,27 @@ final class Script {
                 ann.send("x".getBytes(UTF_8), "SEND", "destination:/topic/named", "message-id:mine", "subscription:other");
                 stage.settle(ann);
             }),
+            new Act("destination of a user, sent to by another", stage -> {
+                Browser ann = stage.page("ann");
+                Browser bob = stage.page("bob");
+                ann.send("SUBSCRIBE", "id:u", "destination:/user/queue/whispers");
+                stage.settle(ann);
+                bob.send("x".getBytes(UTF_8), "SEND", "destination:/user/ann/queue/whispers", "foo:bar");
+                stage.await(ann, bob);
+                stage.settle(bob);
+            }),
+            new Act("patterns of queues", stage -> {
+                Browser ann = stage.page("ann");
+                Browser eve = stage.page("eve");
+                ann.send("SUBSCRIBE", "id:q", "destination:/queue/secret.ann");
+                stage.settle(ann);
+                eve.send("SUBSCRIBE", "id:e", "destination:/queue/secret.*", "ack:client");
+                stage.settle(eve);
+                // Two, because consumers take turns.
+                ann.send("x".getBytes(UTF_8), "SEND", "destination:/queue/secret.ann");
+                ann.send("x".getBytes(UTF_8), "SEND", "destination:/queue/secret.ann");
+                stage.settle(ann);
+            }),
             new Act("DISCONNECT with receipt", stage -> {
                 Browser ann = stage.page("ann");
                 ann.send("DISCONNECT", "receipt:bye");
