@@ -252,17 +252,13 @@ pub fn deliver(
         key: key.as_ref(),
         publisher: Some(from.outbound),
     };
+    let only = message.properties().only;
     let mut published = Published::default();
     for target in targets {
         if target.no_local && target.session == message.publisher() {
             continue;
         }
-        if message
-            .properties()
-            .only
-            .is_some_and(|session| session != target.session)
-            || !target.selects(message)
-        {
+        if only.is_some_and(|session| session != target.session) || !target.selects(message) {
             continue;
         }
         if let Some(backlog) = &target.backlog {
