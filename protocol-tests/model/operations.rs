@@ -1,6 +1,7 @@
 //! What happens: random settings, frames, sockets and time.
 
 use hoofbeat::broker::settings::{OutboundLimits, Policy, Prefetch, QueuePolicy, TopicPolicy, WhenFull};
+use hoofbeat::session::settings::UserSend;
 use hoofbeat::session::Link;
 
 use crate::random::Random;
@@ -43,6 +44,14 @@ const QUEUES: [&str; 13] = [
     "/queue/rare.1",
     "/queue/rare.2",
     "/queue/mine",
+];
+
+const USERS: [&str; 5] = [
+    "/user/joe/queue/x",
+    "/user/joe/queue/x",
+    "/user/a%2Fb/queue/x",
+    "/user/joe/topic/last.x",
+    "/user/nobody/queue/x",
 ];
 
 /// Limits so tiny that each is met.
@@ -108,6 +117,7 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
         transaction_bytes: 900 + r.below(900),
         transaction_ms: 2_000,
         blocked_ms: 1_000,
+        user_send: [UserSend::Any, UserSend::Any, UserSend::Own, UserSend::None][seed as usize % 4],
         ..hoofbeat::session::Settings::default()
     };
     (broker, session)
@@ -160,6 +170,11 @@ impl World {
             return Ok(());
         }
         let connect = Frame::new(r.pick(&["CONNECT", "STOMP"]));
+        let connect = match r.below(5) {
+            0..3 => connect.with("login", "joe"),
+            3 => connect.with("login", "a/b"),
+            _ => connect,
+        };
         let frame = match r.below(80) {
             0..16 => connect,
             16..36 => connect.with("accept-version", "1.1"),
@@ -294,7 +309,8 @@ impl World {
                 full if self.is_full(full) && r.chance(if open { 30 } else { 85 }) => r.pick(&TOPICS).to_owned(),
                 queue => queue.to_owned(),
             },
-            10..17 => r.pick(&TOPICS).to_owned(),
+            10..15 => r.pick(&TOPICS).to_owned(),
+            15..17 => r.pick(&USERS).to_owned(),
             17 => r.pick(&["/temp-queue/x", "/temp-queue/y", "/temp-topic/x"]).to_owned(),
             _ if addresses.is_empty() => "/queue/q".to_owned(),
             _ => r.pick(&addresses),
@@ -334,7 +350,8 @@ impl World {
     fn next_subscribe(&mut self, r: &mut Random, at: usize) -> Frame {
         let destination = match r.below(20) {
             0..11 => r.pick(&QUEUES),
-            11..14 => r.pick(&TOPICS),
+            11 => r.pick(&TOPICS),
+            12..14 => r.pick(&["/user/queue/x", "/user/queue/x", "/user/queue/x", "/user/topic/last.x"]),
             14..18 => r.pick(&PATTERNS),
             18 => r.pick(&["/temp-queue/x", "/temp-queue/y"]),
             _ => "/temp-topic/x",
@@ -342,7 +359,7 @@ impl World {
         // With one subscription at a time many come and go, and leave messages behind.
         let alone = self.model.settings.subscriptions == 1 && r.chance(60);
         let destination = if alone { "/queue/w" } else { destination };
-        let queue = !destination.contains("topic");
+        let queue = !destination.contains("topic") && !destination.starts_with("/user/");
         let mut frame = Frame::new("SUBSCRIBE").with("destination", destination);
         if self.clients[at].version > 0 || r.chance(50) {
             let ids = ["s0", "s1", "s2", "s:3", "s4"];
@@ -429,7 +446,10 @@ fn wrong(r: &mut Random) -> Frame {
         2 => send.with("destination", "/topic/a.*"),
         3 => send.with("destination", "/queue/q").with("ttl", "soon"),
         4 => send.with("destination", "/queue/q").with("priority", "high"),
-        5 => send.with("destination", "/user/x/queue/y"),
+        5 => send.with(
+            "destination",
+            r.pick(&["/user/queue/y", "/user/joe", "/user/joe/queue/*"]),
+        ),
         6 => send.with("destination", format!("/queue/{}", "long".repeat(20))),
         7 => send.with("destination", "/queue/q").with("transaction", "never begun"),
         8 => subscribe(),

@@ -244,6 +244,9 @@ impl Reference {
         }
         let policy = self.topic_policy(&route.name);
         let taken = targets.iter().filter(|t| self.deliver(**t, message, &policy)).count();
+        if taken > 1 && route.name.starts_with("/user/") {
+            self.mark("a message for two sessions of a user");
+        }
         if taken == 0 {
             self.count("dropped_no_subscriber", 1);
         }

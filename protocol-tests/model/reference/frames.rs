@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hoofbeat::broker::{Draft, Gauge, Properties};
+use hoofbeat::session::settings::UserSend;
 use hoofbeat::stomp::{Headers, Line, Version};
 
 use super::*;
@@ -27,6 +28,7 @@ impl Reference {
         let entered = Some(self.entered());
         let session = &mut self.sessions[s];
         session.version = version;
+        session.user = frame.get("login").map(str::to_owned);
         session.entered = entered;
         session.control.push_back(Expected::Connected);
         session.state = State::Open;
@@ -64,10 +66,6 @@ impl Reference {
         if name.len() > self.broker.destination_bytes {
             return Err(bad);
         }
-        if name.starts_with("/user/") {
-            // Nobody may send there by default; what those who may do is tried in src/session/tests.
-            return Err("forbidden");
-        }
         let token = &self.sessions[s].token;
         let temporary = |kind: &str, local: &str| format!("/reply-{kind}/{token}/{local}");
         let part = |form: &str| name.strip_prefix(form).filter(|local| !local.is_empty());
@@ -91,6 +89,43 @@ impl Reference {
         }
     }
 
+    /// What SUBSCRIBE calls `/user/local`.
+    fn own_name(&self, s: usize, local: &str) -> Result<String, &'static str> {
+        let session = &self.sessions[s];
+        let (name, bounded) = match &session.user {
+            Some(user) => (format!("/user/{}/{local}", user.replace('/', "%2F")), true),
+            None => (format!("/user//{}/{local}", session.token), false),
+        };
+        let long = bounded && name.len() > self.broker.destination_bytes;
+        match long || local.is_empty() || is_wild(&name) {
+            true => Err("bad-destination"),
+            false => Ok(name),
+        }
+    }
+
+    /// Whether a SEND to `/user/NAME/local` may be, and as what its MESSAGE shows itself.
+    fn user_shown(&mut self, s: usize, rest: &str) -> Result<String, &'static str> {
+        let (user, local) = rest.split_once('/').ok_or("bad-destination")?;
+        let form = |word: &str| word == "queue" || word == "topic";
+        let nameless = form(user) && !local.split('/').next().is_some_and(form);
+        if user.is_empty() || local.is_empty() || nameless || is_wild(rest) {
+            return Err("bad-destination");
+        }
+        let own = self.sessions[s].user.as_ref().map(|own| own.replace('/', "%2F"));
+        let allowed = match self.settings.user_send {
+            UserSend::None => false,
+            UserSend::Own => own.as_deref() == Some(user),
+            UserSend::Any => true,
+        };
+        match allowed {
+            true => Ok(format!("/user/{local}")),
+            false => {
+                self.mark("a SEND to a user refused");
+                Err("forbidden")
+            }
+        }
+    }
+
     fn on_send(&mut self, s: usize, frame: &Frame, ticket: Option<u64>) -> Result<bool, &'static str> {
         let number = |name: &str| match frame.get(name).map(str::parse::<u64>) {
             Some(Err(_)) => Err("bad-header"),
@@ -105,7 +140,13 @@ impl Reference {
         ];
         let priority = number("priority")?.map_or(4, |p| p.min(9) as u8);
         let destination = frame.get("destination").ok_or("missing-header")?;
-        let (name, queue, reply) = self.name(s, destination)?;
+        let user = destination.strip_prefix("/user/");
+        let user = user.map(|rest| self.user_shown(s, rest)).transpose()?;
+        let (name, queue, reply) = match &user {
+            Some(_) => (destination.to_owned(), false, true),
+            None => self.name(s, destination)?,
+        };
+        let destination = user.as_deref().unwrap_or(destination);
         if !queue && is_wild(&name) {
             return Err("bad-destination");
         }
@@ -139,7 +180,7 @@ impl Reference {
             body: frame.body.clone(),
             priority,
             expires: ends.into_iter().flatten().min(),
-            twin: twin(frame, self.sessions[s].version, address.as_deref()),
+            twin: twin(frame, destination, self.sessions[s].version, address.as_deref()),
         };
         let message = Rc::new(message);
         let size = message.size();
@@ -290,7 +331,15 @@ impl Reference {
         if shown.is_none() && self.sessions[s].version > 0 {
             return Err("missing-header");
         }
-        let (name, queue, reply) = self.name(s, destination)?;
+        let user = destination.strip_prefix("/user/");
+        let user = user.map(|local| self.own_name(s, local)).transpose()?;
+        let (name, queue, reply) = match user {
+            Some(name) => {
+                self.mark("a user's own destination");
+                (name, false, false)
+            }
+            None => self.name(s, destination)?,
+        };
         let unsupported = frame.get("x-priority").is_some() || queue && frame.is("no-local", "true");
         if !queue && frame.is("durable", "true") {
             // Durable subscriptions are tried in src/session/tests; here they lack auto-delete:false.
@@ -532,12 +581,12 @@ struct Ask {
 }
 
 /// The broker's own form of a message: how much one of them counts for in a budget is its to say.
-fn twin(frame: &Frame, version: u8, reply_to: Option<&str>) -> hoofbeat::broker::Message {
+fn twin(frame: &Frame, destination: &str, version: u8, reply_to: Option<&str>) -> hoofbeat::broker::Message {
     let lines = frame.lines(version);
     let lines = lines.iter().map(|(name, value)| Line { name, value });
     let headers = Headers::new(lines, version > 0);
     let draft = Draft {
-        destination: frame.get("destination").unwrap_or_default(),
+        destination,
         headers: &headers,
         reply_to,
         body: frame.body.as_bytes(),

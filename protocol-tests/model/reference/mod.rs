@@ -140,6 +140,8 @@ pub struct Session {
     /// It had its CONNECTED, and has not been ended.
     pub entered: Option<usize>,
     pub token: String,
+    /// Whose it is.
+    pub user: Option<String>,
     pub id: u128,
     pub tcp: bool,
     pub version: u8,

@@ -15,6 +15,7 @@ impl Reference {
             state: State::Connecting,
             entered: None,
             token,
+            user: None,
             id,
             tcp,
             version: 0,
@@ -64,7 +65,11 @@ impl Reference {
                     "CONNECTED\nversion:1.0\nheart-beat:{beats}\nsession:{:032x}\n",
                     session.id
                 );
-                head.len() + "server:\n\n\0".len() + server.len()
+                let user = session
+                    .user
+                    .as_ref()
+                    .map_or(0, |user| "user-name:\n".len() + user.len());
+                head.len() + "server:\n\n\0".len() + server.len() + user
             }
             Expected::Error(..) | Expected::Message(_) => 0,
         }
