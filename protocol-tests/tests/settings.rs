@@ -6,7 +6,7 @@ use hoofbeat::broker::settings::{
     DeadLetter, Kind, Policy, Prefix, QueuePolicy, Separator, TopicPolicy, WhenExpired, WhenFull,
 };
 use hoofbeat::server::{Server, Settings};
-use hoofbeat::session::settings::UserSend;
+use hoofbeat::session::settings::{App, UserSend, Workers};
 use hoofbeat::session::{Answer, Authentication, Credentials, Principal};
 use protocol_tests::case::{load, Case};
 use protocol_tests::report::{failures, Column};
@@ -71,10 +71,27 @@ const CHANGES: &[(&str, Change)] = &[
     ("H101d", |settings| settings.session.user_send = UserSend::Any),
     ("H101e", |settings| settings.session.user_send = UserSend::Own),
     ("H101f", |_| {}),
+    ("H110a", workers),
+    ("H110b", workers),
+    ("H110c", workers),
+    ("H110d", workers),
+    ("H110e", workers),
+    ("H110f", workers),
+    ("H110g", workers),
+    ("H111", |settings| settings.session.app.workers = Workers::Nobody),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());
     }),
 ];
+
+/// Any client may work for application destinations, and nobody waits for long.
+fn workers(settings: &mut Settings) {
+    settings.session.app = App {
+        workers: Workers::Anyone,
+        patience_ms: 500,
+        timeout_ms: 1_000,
+    };
+}
 
 /// A policy for `/queue/orders.` and what follows.
 fn orders(settings: &mut Settings, change: fn(&mut QueuePolicy)) {

@@ -14,6 +14,7 @@ pub mod password;
 mod tests;
 mod users;
 
+use crate::session::Principal;
 pub use passwd::run as passwd;
 pub use password::Password;
 pub use users::{Users, KEY};
@@ -27,4 +28,13 @@ pub struct User {
     pub password: Password,
     /// It may SEND to `/user/NAME/…` of any user.
     pub may_send_to_users: bool,
+    /// What it may work for: `/app/orders`, `/app/**`.
+    pub worker: Vec<String>,
+}
+
+impl User {
+    /// Whether that can stand in [`User::worker`].
+    pub fn may_have(worker: &str) -> bool {
+        Principal::work(worker).is_some()
+    }
 }

@@ -29,6 +29,7 @@ fn settings(users: &[(&str, &str)]) -> Arc<Settings> {
         name: (*name).to_owned(),
         password: cheap(password),
         may_send_to_users: *name == "server",
+        worker: Vec::new(),
     };
     let users: Vec<User> = users.iter().map(user).collect();
     let users = Users::new(&users, [9; KEY]).unwrap();

@@ -72,6 +72,7 @@ impl Users {
         let person = |user: &User| {
             let principal = Principal {
                 may_send_to_users: user.may_send_to_users,
+                works_for: user.worker.iter().filter_map(|work| Principal::work(work)).collect(),
                 ..Principal::named(&user.name)
             };
             let password = user.password.clone();

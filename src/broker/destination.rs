@@ -10,9 +10,22 @@ use super::private::USER;
 use super::settings::{Kind, Prefix, Separator, Spring};
 
 /// The forms, as an ERROR lists them.
-pub const FORMS: &str = "/topic/NAME, /queue/NAME, /temp-queue/NAME, /temp-topic/NAME, /user/DESTINATION (SUBSCRIBE), \
-    /user/NAME/DESTINATION (SEND), /amq/queue/NAME, /reply-queue/NAME, /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
+pub const FORMS: &str = "/topic/NAME, /queue/NAME, /app/NAME, /temp-queue/NAME, /temp-topic/NAME, \
+    /user/DESTINATION (SUBSCRIBE), /user/NAME/DESTINATION (SEND), /amq/queue/NAME, /reply-queue/NAME, \
+    /exchange/amq.topic/KEY, /exchange/amq.fanout, /exchange/amq.direct/KEY, \
     a bare NAME (= /queue/NAME), and the prefixes of the configuration ([[prefix]])";
+
+/// What the addresses begin with at which requests are answered.
+pub const ANSWER: &str = "/reply-app/";
+
+/// What the addresses begin with that lead to what one session has subscribed under `/user`.
+pub const SESSION: &str = "/reply-user/";
+
+/// What application destinations begin with.
+const APP: &str = "/app/";
+
+/// What those who work for application destinations subscribe to, and the names of their queues begin with.
+pub const WORKER: &str = "/worker/";
 
 /// What the canonical names of [`Spring`]'s topics begin with.
 const APART: &str = "apart:";
@@ -28,6 +41,8 @@ pub struct Destination {
     pub separator: Separator,
     /// A reply address: never made by a SEND, and only its owner may subscribe.
     pub reply: bool,
+    /// The queue of those who work for an `/app` destination: never made by a SEND, which needs a worker.
+    pub app: bool,
 }
 
 impl Destination {
@@ -68,6 +83,8 @@ pub enum Unnamed {
     TooManyWildcards,
     /// A SEND to `/user/` that says to no user, or not what of it.
     NoUser,
+    /// The form of workers, in the destination of a SEND.
+    Worker,
 }
 
 /// What a name is read with.
@@ -99,10 +116,18 @@ impl Names<'_> {
         Ok(destination)
     }
 
+    /// Whether a SUBSCRIBE to `name` asks those who work for it, once.
+    pub fn is_app(&self, name: &str) -> bool {
+        name.starts_with(APP) && self.own(name).is_none()
+    }
+
     /// What a SUBSCRIBE names.
     pub fn selection(&self, name: &str) -> Result<Selection, Unnamed> {
         if let Some(local) = name.strip_prefix(USER) {
             return self.own_user(local).map(Selection::One);
+        }
+        if let Some(local) = name.strip_prefix(WORKER).filter(|_| self.own(name).is_none()) {
+            return self.work(name, local).map(Selection::One);
         }
         let destination = self.destination(name)?;
         let local = self.local_part(&destination);
@@ -135,27 +160,21 @@ impl Names<'_> {
             kind,
             separator: Separator::Both,
             reply: true,
+            app: false,
         }
     }
 
     fn destination(&self, name: &str) -> Result<Destination, Unnamed> {
-        if name.len() > self.limit {
+        // What we made of a name that was short enough is not too long.
+        let ours = || name.starts_with("/reply-") && name.len() <= self.limit + ADDRESS;
+        if name.len() > self.limit && !ours() {
             return Err(Unnamed::TooLong(name.len()));
         }
         if self.spring.has(name) {
             return Ok(apart(name));
         }
-        for own in self.prefixes {
-            if let Some(local) = name.strip_prefix(own.prefix.as_str()) {
-                let local = local.strip_prefix('/').unwrap_or(local);
-                if name.len() > own.prefix.len()
-                    && !own.prefix.ends_with('/')
-                    && !name[own.prefix.len()..].starts_with('/')
-                {
-                    continue;
-                }
-                return named(own.kind, name.to_owned(), local, own.separator);
-            }
+        if let Some((own, local)) = self.own(name) {
+            return named(own.kind, name.to_owned(), local, own.separator);
         }
         if let Some(local) = name.strip_prefix("/topic/") {
             return named(Kind::Topic, name.to_owned(), local, Separator::Both);
@@ -163,19 +182,63 @@ impl Names<'_> {
         if let Some(local) = name.strip_prefix("/queue/") {
             return named(Kind::Queue, name.to_owned(), local, Separator::Both);
         }
+        if let Some(local) = name.strip_prefix(APP) {
+            return match holds_wildcard(local, Separator::Both) {
+                true => Err(Unnamed::Wildcard),
+                false => self.work(name, local),
+            };
+        }
         if let Some(address) = self.reply_address(name) {
             return Ok(address);
         }
         if let Some(local) = name.strip_prefix("/reply-queue/") {
             return reply_or_queue(name, local);
         }
-        if let Some(local) = name.strip_prefix("/reply-topic/") {
+        let topics = ["/reply-topic/", ANSWER, SESSION];
+        if let Some(local) = topics.into_iter().find_map(|form| name.strip_prefix(form)) {
             return match is_reply_local(local) {
                 true => Ok(reply(Kind::Topic, name)),
                 false => Err(Unnamed::Unknown),
             };
         }
+        if name.starts_with(WORKER) {
+            return Err(Unnamed::Worker);
+        }
         rabbitmq(name)
+    }
+
+    /// The queue of those who work for a name, or for all names of a pattern.
+    fn work(&self, name: &str, local: &str) -> Result<Destination, Unnamed> {
+        if name.len() > self.limit {
+            return Err(Unnamed::TooLong(name.len()));
+        }
+        if local.is_empty() {
+            return Err(Unnamed::Empty);
+        }
+        let queue = format!("{WORKER}{local}");
+        if Pattern::parse(&queue, Separator::Both).is_none() {
+            return Err(Unnamed::TooManyWildcards);
+        }
+        Ok(Destination {
+            name: queue.into(),
+            kind: Kind::Queue,
+            separator: Separator::Both,
+            reply: false,
+            app: true,
+        })
+    }
+
+    /// The operator's own form that fits, and what follows it.
+    fn own<'n>(&self, name: &'n str) -> Option<(&Prefix, &'n str)> {
+        self.prefixes.iter().find_map(|own| {
+            let rest = name.strip_prefix(own.prefix.as_str())?;
+            let local = match rest.strip_prefix('/') {
+                Some(local) => local,
+                None if rest.is_empty() || own.prefix.ends_with('/') => rest,
+                None => return None,
+            };
+            Some((own, local))
+        })
     }
 
     /// The part of a canonical name after its form, where wildcards may stand.
@@ -196,6 +259,7 @@ fn apart(name: &str) -> Destination {
         kind: Kind::Topic,
         separator: Separator::Both,
         reply: false,
+        app: false,
     }
 }
 
@@ -229,6 +293,8 @@ fn rabbitmq(name: &str) -> Result<Destination, Unnamed> {
         "/temp-topic",
         "/amq/queue",
         "/reply-queue",
+        "/app",
+        "/worker",
     ];
     match bare.iter().any(|form| {
         name.strip_prefix(form)
@@ -251,6 +317,7 @@ fn named(kind: Kind, name: String, local: &str, separator: Separator) -> Result<
         kind,
         separator,
         reply: false,
+        app: false,
     })
 }
 
@@ -268,11 +335,15 @@ pub(super) fn reply(kind: Kind, name: &str) -> Destination {
         kind,
         separator: Separator::Both,
         reply: true,
+        app: false,
     }
 }
 
 /// Digits of a session's token.
 pub const TOKEN_DIGITS: usize = 32;
+
+/// Octets that a reply address has more than what it stands for.
+const ADDRESS: usize = TOKEN_DIGITS + 16;
 
 fn is_reply_local(local: &str) -> bool {
     match local.split_once('/') {
@@ -402,6 +473,50 @@ mod tests {
             };
             assert!(pattern.matches("/topic/users") && !pattern.matches("apart:/topic/users"));
         }
+    }
+
+    #[test]
+    fn an_application_destination_is_the_queue_of_its_workers() {
+        let queue = |name: &str| Destination {
+            name: name.into(),
+            kind: Kind::Queue,
+            separator: Separator::Both,
+            reply: false,
+            app: true,
+        };
+        assert_eq!(NAMES.target("/app/orders/7"), Ok(queue("/worker/orders/7")));
+        let working = NAMES.selection("/worker/orders/*");
+        assert_eq!(working, Ok(Selection::One(queue("/worker/orders/*"))));
+        assert_eq!(NAMES.target("/worker/orders"), Err(Unnamed::Worker));
+        assert_eq!(NAMES.target("/app/orders/*"), Err(Unnamed::Wildcard));
+        assert_eq!(NAMES.target("/app/"), Err(Unnamed::Empty));
+        assert_eq!(NAMES.selection("/worker/"), Err(Unnamed::Empty));
+        assert_eq!(NAMES.selection("/worker/#.a.#.b.#.c.#"), Err(Unnamed::TooManyWildcards));
+        assert!(NAMES.is_app("/app/orders") && !NAMES.is_app("/application/orders"));
+
+        let prefixes = [Prefix {
+            prefix: "/app".into(),
+            kind: Kind::Topic,
+            separator: Separator::Both,
+        }];
+        let own = Names {
+            prefixes: &prefixes,
+            ..NAMES
+        };
+        assert!(!own.is_app("/app/orders"), "the operator's word comes first");
+        assert_eq!(own.target("/app/orders").map(|to| to.kind), Ok(Kind::Topic));
+    }
+
+    #[test]
+    fn the_address_of_a_name_is_as_good_as_the_name() {
+        let longest = format!("/temp-queue/{}", "x".repeat(243));
+        let address = NAMES.reply_address(&longest).map(|d| d.name.to_string());
+        assert!(NAMES.target(&address.unwrap_or_default()).is_ok());
+        let token = NAMES.token;
+        assert!(NAMES.target(&format!("{SESSION}{token}/{}", "x".repeat(249))).is_ok());
+        assert!(NAMES
+            .target(&format!("/reply-queue/{token}/{}", "x".repeat(300)))
+            .is_err());
     }
 
     #[test]

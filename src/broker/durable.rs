@@ -79,6 +79,7 @@ impl Binding {
             kind: Kind::Topic,
             separator: self.separator,
             reply: false,
+            app: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! destination is locked under another.
 
 pub mod agenda;
+pub mod app;
 pub mod destination;
 pub mod directory;
 pub mod durable;
@@ -43,6 +44,7 @@ pub use subscription::{AckMode, Settle, Subscription};
 pub use users::{Presence, Users};
 
 use agenda::{Agenda, Due};
+use app::{Requests, Workers};
 use directory::Directory;
 use durable::{Bound, DURABLE_PREFIX};
 use pattern::Pattern;
@@ -76,6 +78,8 @@ pub struct Broker {
     /// Topics without own subscriptions that are remembered for wildcard ones, oldest first. Locked alone.
     remembered: Mutex<VecDeque<Arc<Topic>>>,
     users: Users,
+    workers: Workers,
+    requests: Requests,
     agenda: Agenda,
     journal: Arc<dyn Journal>,
     counters: Counters,
@@ -119,6 +123,8 @@ impl Broker {
             nobody: Arc::new(Outbound::new(settings.outbound)),
             remembered: Mutex::default(),
             users: Users::default(),
+            workers: Workers::default(),
+            requests: Requests::default(),
             agenda: Agenda::default(),
             journal,
             counters: Counters::default(),
@@ -168,6 +174,7 @@ impl Broker {
             stored_messages: self.lasting.tally.stored.load(Ordering::Relaxed),
             message_octets: self.gauge.octets(),
             agenda: self.agenda.len(),
+            requests: self.requests.len(),
             durable_subscriptions: self.durable_subscriptions(),
             transactions: self.transactions.load(Ordering::Relaxed),
         }
@@ -244,8 +251,12 @@ impl Broker {
 
     /// A new message.
     pub fn message(&self, draft: Draft<'_, '_>) -> Arc<Message> {
-        let number = self.next_message.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Message::new(number, draft, &self.gauge))
+        Arc::new(Message::new(self.next_number(), draft, &self.gauge))
+    }
+
+    /// The number of the next message.
+    fn next_number(&self) -> u64 {
+        self.next_message.fetch_add(1, Ordering::Relaxed)
     }
 
     /// When [`Broker::advance`] has something to do next, in `Now::mono`.
@@ -300,7 +311,7 @@ impl Broker {
     }
 
     fn forget_queue(&self, queue: &Arc<Queue>) {
-        self.directory.remove_queue(queue);
+        self.forget_retired(queue);
         self.forget_durable(queue);
         self.agenda.strike(&queue.name);
     }
@@ -373,8 +384,7 @@ impl Broker {
             ("original-destination", origin.as_str()),
             ("delivery-count", attempts.as_str()),
         ];
-        let number = self.next_message.fetch_add(1, Ordering::Relaxed);
-        Arc::new(entry.message.forwarded(number, target, &added))
+        Arc::new(entry.message.forwarded(self.next_number(), target, &added))
     }
 
     fn dead_letter_queue(&self, queue: &Queue) -> Option<Arc<str>> {
@@ -388,7 +398,10 @@ impl Broker {
             DeadLetter::Own => {
                 let forms = ["/queue/", DURABLE_PREFIX];
                 let local = forms.iter().find_map(|form| queue.name.strip_prefix(form));
-                format!("{DEAD_LETTER_PREFIX}{}", local.unwrap_or(&queue.name))
+                match app::dead_letter_name(&queue.name) {
+                    Some(name) => format!("{DEAD_LETTER_PREFIX}{name}"),
+                    None => format!("{DEAD_LETTER_PREFIX}{}", local.unwrap_or(&queue.name)),
+                }
             }
             DeadLetter::Nowhere => return None,
             DeadLetter::Queue(name) => name.clone(),

@@ -93,6 +93,11 @@ impl Pattern {
         matches(&self.steps, &pieces)
     }
 
+    /// Whether every name that `narrow` matches is matched too.
+    pub fn covers(&self, narrow: &Pattern) -> bool {
+        self.separator == narrow.separator && covers(&self.steps, &narrow.steps)
+    }
+
     /// As it was written.
     pub fn name(&self) -> &str {
         &self.name
@@ -126,6 +131,39 @@ fn matches(steps: &[Step], pieces: &[&str]) -> bool {
                 || first.is_some_and(|(piece, rest)| {
                     split(piece).0 == &**sep
                         && (0..=rest.len()).any(|used| matches(later, rest.get(used..).unwrap_or_default()))
+                })
+        }
+    }
+}
+
+/// In doubt it says no: what may be narrower than it looks is not covered.
+fn covers(wide: &[Step], narrow: &[Step]) -> bool {
+    let Some((step, later)) = wide.split_first() else {
+        return narrow.is_empty();
+    };
+    let first = narrow.split_first();
+    match step {
+        Step::Literal(_) => first.is_some_and(|(narrow, rest)| narrow == step && covers(later, rest)),
+        Step::One(sep) => first.is_some_and(|(narrow, rest)| {
+            let one = match narrow {
+                Step::Literal(piece) => split(piece).0 == &**sep,
+                Step::One(own) => own == sep,
+                Step::Many(_) => false,
+            };
+            one && covers(later, rest)
+        }),
+        Step::Many(sep) => {
+            covers(later, narrow)
+                || first.is_some_and(|(narrow, rest)| {
+                    let own = match narrow {
+                        Step::Literal(piece) => split(piece).0,
+                        Step::One(own) | Step::Many(own) => own,
+                    };
+                    // One that may stand for nothing leaves what follows it to come first.
+                    let first = !matches!(narrow, Step::Many(_)) || covers(wide, rest);
+                    own == &**sep
+                        && first
+                        && (0..=rest.len()).any(|used| covers(later, rest.get(used..).unwrap_or_default()))
                 })
         }
     }
@@ -316,6 +354,44 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_covers_narrower_ones() {
+        let table = [
+            ("/app/**", "/app/**", true),
+            ("/app/**", "/app/orders", true),
+            ("/app/**", "/app/orders.*", true),
+            ("/app/**", "/app", true),
+            ("/app/*", "/app/*", true),
+            ("/app/*", "/app/orders", true),
+            ("/app/*", "/app/**", false),
+            ("/app/*", "/app/orders/*", false),
+            ("/app/orders/**", "/app/orders/new", true),
+            ("/app/orders/**", "/app/**", false),
+            ("/app/orders/**", "/app/*", false),
+            ("/app/orders", "/app/orders", true),
+            ("/app/orders", "/app/*", false),
+            ("/app/**", "/app/**.b", false),
+            ("/app/**/x", "/app/a/x", true),
+            ("/app/**/x", "/app/**", false),
+        ];
+        for (wide, narrow, expected) in table {
+            assert_eq!(pattern(wide).covers(&pattern(narrow)), expected, "{wide} over {narrow}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_pattern_is_the_least() {
+        let table = [
+            ("/app/orders/*", "/app/**"),
+            ("/app/orders/**", "/app/*/new"),
+            ("/app/*/new", "/app/**"),
+            ("/app/orders/*", "/app/orders/**"),
+        ];
+        for (first, second) in table {
+            assert!(pattern(first) < pattern(second), "{first} before {second}");
+        }
+    }
+
+    #[test]
     fn too_many_many_is_refused() {
         assert!(Pattern::parse("/topic/#.a.#.b.#.c", Separator::Both).is_some());
         assert!(Pattern::parse("/topic/#.a.#.b.#.c.#", Separator::Both).is_none());
@@ -338,6 +414,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_a_covered_pattern_matches_is_matched(
+            wide in "(/app)([/.](a|b|\\*|#)){1,4}",
+            narrow in "(/app)([/.](a|b|\\*|#)){1,4}",
+            name in "(/app)([/.](a|b)){0,5}",
+        ) {
+            let read = |text: &str| Pattern::parse(text, Separator::Both);
+            if let (Some(wide), Some(narrow)) = (read(&wide), read(&narrow)) {
+                prop_assert!(wide.covers(&wide));
+                prop_assert!(!(wide.covers(&narrow) && narrow.matches(&name)) || wide.matches(&name));
+            }
+        }
+
         #[test]
         fn the_trie_finds_what_each_pattern_alone_matches(
             patterns in prop::collection::vec("(/topic)([/.](a|b|\\*|#|>)){1,4}", 1..12),

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::destination::{self, Destination, Names, Unnamed};
 use super::pattern::{is_wildcard, may_hold_wildcard, pieces};
 use super::settings::{Kind, Separator};
+use super::users::Presence;
 
 /// What they begin with.
 pub const USER: &str = "/user/";
@@ -32,8 +33,8 @@ impl Names<'_> {
     pub(super) fn own_user(&self, local: &str) -> Result<Destination, Unnamed> {
         self.checked(local)?;
         match self.user {
-            Some(user) => self.bounded(format!("{USER}{}/{local}", encoded(user))),
-            None => Ok(topic(format!("{USER}/{}/{local}", self.token))),
+            Some(user) => self.bounded(name_of(Some(user), self.token, local)),
+            None => Ok(topic(name_of(None, self.token, local))),
         }
     }
 
@@ -55,6 +56,21 @@ impl Names<'_> {
             true => Ok(topic(name)),
             false => Err(Unnamed::TooLong(name.len())),
         }
+    }
+}
+
+/// The canonical name of what a session has subscribed as `/user/` and `local`.
+fn name_of(user: Option<&str>, token: &str, local: &str) -> String {
+    match user {
+        Some(user) => format!("{USER}{}/{local}", encoded(user)),
+        None => format!("{USER}/{token}/{local}"),
+    }
+}
+
+impl Presence {
+    /// The canonical name of what the session has subscribed as `/user/` and `local`.
+    pub(super) fn private_name(&self, local: &str) -> String {
+        name_of(self.user.as_deref(), &self.token, local)
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Limit {
     Queue(Arc<str>, Full),
     /// More waits to be written to disk than may: octets, and how many may.
     Disk(usize, usize),
+    /// Nobody works for the application destination with that queue.
+    NoWorker(Arc<str>),
 }
 
 impl Limit {
@@ -131,7 +133,7 @@ impl Broker {
                     self.counters.dropped_no_queue.one();
                     return Sent::Done(Done::default());
                 }
-                Err(refused) => return Sent::Refused(refused),
+                Err(not) => return not,
             };
             if let Some(why) = queue.refuses(message) {
                 self.apply(&queue, queue.unused(now), None, now);
@@ -151,7 +153,7 @@ impl Broker {
                 }
                 Pushed::Full(full) => return self.full(&queue, full),
                 // Retired between look-up and push: the next look-up finds or makes its successor.
-                Pushed::Retired => self.directory.remove_queue(&queue),
+                Pushed::Retired => self.forget_retired(&queue),
             }
         }
     }
@@ -241,8 +243,8 @@ impl Broker {
         now: Now,
     ) -> Result<Done, Sent> {
         let Some(topic) = self.topic_for(to) else {
-            self.counters.dropped_no_subscriber.one();
-            return Ok(Done::default());
+            let pause = self.unheard(to, message, sender, now);
+            return Ok(Done { ticket: None, pause });
         };
         let routes = topic.routes(&self.patterns);
         let ticket = match routes.durable.is_empty() {
@@ -257,8 +259,7 @@ impl Broker {
     /// not keep up.
     fn publish_live(&self, to: &Destination, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Option<u64> {
         let Some(topic) = self.topic_for(to) else {
-            self.counters.dropped_no_subscriber.one();
-            return None;
+            return self.unheard(to, message, sender, now);
         };
         let routes = topic.routes(&self.patterns);
         self.publish_to(&topic, &routes, message, sender, now)
@@ -284,6 +285,19 @@ impl Broker {
         published.pause
     }
 
+    /// There is no such topic: it may be an answer, to a request or to a session.
+    fn unheard(&self, to: &Destination, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Option<u64> {
+        if to.reply && self.answer(&to.name, message, now) {
+            return None;
+        }
+        let own = self.of_session(&to.name, message).filter(|_| to.reply);
+        let Some((topic, own, shown)) = own else {
+            self.counters.dropped_no_subscriber.one();
+            return None;
+        };
+        self.publish_to(&topic, &own, &shown, sender, now)
+    }
+
     /// The topic that a SEND names, if anybody may hear it. One that nobody has named is made if a wildcard
     /// subscription wants it, and remembered.
     fn topic_for(&self, to: &Destination) -> Option<Arc<Topic>> {
@@ -306,19 +320,23 @@ impl Broker {
     }
 
     /// The queue for a SEND; `None` if there is none and it is not to be made.
-    fn queue_for(&self, route: &Route) -> Result<Option<Arc<Queue>>, Refused> {
+    fn queue_for(&self, route: &Route) -> Result<Option<Arc<Queue>>, Sent> {
         let name = &route.to.name;
         if !route.create {
-            return Ok(self.directory.queue(name));
+            return match route.to.app {
+                true => self.worked_queue(name).map(Some).map_err(Sent::Blocked),
+                false => Ok(self.directory.queue(name)),
+            };
         }
         let make = || {
             let options = route.options.as_deref().cloned().unwrap_or_default();
             self.make_queue(name, options, route.owner)
         };
-        let (queue, made) = self.directory.queue_or(name, make)?;
+        let made = self.directory.queue_or(name, make);
+        let (queue, made) = made.map_err(|many| Sent::Refused(many.into()))?;
         match &route.options {
             Some(asked) if !made && **asked != Options::default() && queue.options != **asked => {
-                Err(Refused::OtherOptions(Arc::clone(name)))
+                Err(Sent::Refused(Refused::OtherOptions(Arc::clone(name))))
             }
             _ => Ok(Some(queue)),
         }
@@ -415,7 +433,7 @@ impl Broker {
     fn reserve(&self, all: &Wanted<'_>, sender: &Arc<Outbound>, now: Now) -> Result<Option<Arc<Queue>>, Sent> {
         loop {
             let queue = match &all.queues {
-                Queues::Named(route) => self.queue_for(route).map_err(Sent::Refused)?,
+                Queues::Named(route) => self.queue_for(route)?,
                 Queues::Known(queue) => Some(Arc::clone(queue)),
             };
             let Some(queue) = queue else { return Ok(None) };
@@ -426,7 +444,7 @@ impl Broker {
                 Ok(true) => return Ok(Some(queue)),
                 // A durable subscription that was removed meanwhile wants nothing.
                 Ok(false) if queue.is_subscription() => return Ok(None),
-                Ok(false) => self.directory.remove_queue(&queue),
+                Ok(false) => self.forget_retired(&queue),
                 Err(full) => return Err(self.full(&queue, full)),
             }
         }

@@ -71,6 +71,8 @@ pub struct Counters {
     pub dead_lettered: Counter,
     /// SENDs that had to wait for room.
     pub blocked: Counter,
+    /// Requests to application destinations that no worker answered: the client was told so.
+    pub requests_declined: Counter,
     /// SENDs refused because a queue was full.
     pub refused_queue_full: Counter,
     /// Connections that ended as slow consumers.
@@ -110,4 +112,6 @@ pub struct Sizes {
     pub agenda: usize,
     /// Open transactions.
     pub transactions: usize,
+    /// Requests to application destinations that have no answer yet.
+    pub requests: usize,
 }

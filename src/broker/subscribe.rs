@@ -193,10 +193,13 @@ impl Broker {
             };
             match consumer {
                 Some((consumer, effects)) => {
+                    if to.app {
+                        self.note_worker(&queue);
+                    }
                     self.apply(&queue, effects, None, now);
                     return Ok(Feed::Queue(queue, consumer));
                 }
-                None => self.directory.remove_queue(&queue),
+                None => self.forget_retired(&queue),
             }
         }
     }

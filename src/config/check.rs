@@ -20,7 +20,8 @@ const PRIVATE_FORMS: [&str; 3] = ["/temp-queue", "/temp-topic", "/user"];
 const BUILT_IN: [(&str, Kind); 2] = [("/topic", Kind::Topic), ("/queue", Kind::Queue)];
 
 /// Forms whose destinations have another name within the broker, which is what patterns see.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 5] = [
+    ("/app", "/worker"),
     ("/amq/queue", "/queue"),
     ("/exchange/amq.topic", "/topic"),
     ("/temp-queue", "/reply-queue/*"),
@@ -28,7 +29,15 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// What the names within the broker begin with, besides the operator's prefixes.
-const ROOTS: [&str; 6] = ["/topic", "/queue", "/reply-queue", "/reply-topic", "/exchange", "/user"];
+const ROOTS: [&str; 7] = [
+    "/topic",
+    "/queue",
+    "/worker",
+    "/reply-queue",
+    "/reply-topic",
+    "/exchange",
+    "/user",
+];
 
 /// What cannot stay as it is.
 pub(super) fn errors(loaded: &Loaded) -> Vec<Problem> {
@@ -174,7 +183,8 @@ fn pattern(entry: &PolicyEntry, host: &broker::Settings, problems: &mut Vec<Prob
         );
     }
     let is_under = |form: &str| pattern.strip_prefix(form).is_some_and(|rest| rest.starts_with('/'));
-    if let Some((alias, name)) = ALIASES.iter().find(|(alias, _)| is_under(alias)) {
+    let is_own = |form: &str| host.prefixes.iter().any(|own| own.prefix == form);
+    if let Some((alias, name)) = ALIASES.iter().find(|(alias, _)| is_under(alias) && !is_own(alias)) {
         let rest = pattern.strip_prefix(alias).unwrap_or_default();
         return problem(
             format!("destinations under {alias} are known by another name here"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::places::{address, folder, origin, path, topic};
 use super::unit;
 use crate::broker::settings::{DeadLetter, TopicPolicy, WhenExpired, WhenFull};
-use crate::session::settings::UserSend;
+use crate::session::settings::{UserSend, Workers};
 use crate::store::Durability;
 
 /// A value as the file, the environment or the command line gave it, before its option has been asked.
@@ -86,6 +86,8 @@ pub(super) enum Kind<S: 'static> {
     WhenExpired(fn(&mut S) -> &mut WhenExpired),
     /// Whose `/user` destinations a client may SEND to, as a word.
     UserSend(fn(&mut S) -> &mut UserSend),
+    /// Who may work for application destinations.
+    Workers(fn(&mut S) -> &mut Workers),
     /// Where dead messages go: `own`, `off`, or a queue.
     DeadLetter(fn(&mut S) -> &mut DeadLetter),
     /// A topic, or `off`.
@@ -121,6 +123,11 @@ const WHEN_FULL: [(&str, WhenFull); 3] = [
 const WHEN_EXPIRED: [(&str, WhenExpired); 2] = [("drop", WhenExpired::Drop), ("dead-letter", WhenExpired::DeadLetter)];
 
 const USER_SEND: [(&str, UserSend); 3] = [("none", UserSend::None), ("own", UserSend::Own), ("any", UserSend::Any)];
+const WORKERS: [(&str, Workers); 3] = [
+    ("nobody", Workers::Nobody),
+    ("permitted", Workers::Permitted),
+    ("anyone", Workers::Anyone),
+];
 
 const SLOW_CONSUMER: [&str; 3] = ["disconnect", "drop-oldest", "latest-only"];
 
@@ -140,7 +147,9 @@ impl<S> Kind<S> {
             Kind::Paths(_) | Kind::Origins(_) => "list",
             Kind::SizeOrAuto(..) => "size or `auto`",
             Kind::HeartBeat(_) => "two durations",
-            Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::UserSend(_) | Kind::SlowConsumer(_) => "word",
+            Kind::WhenFull(_) | Kind::WhenExpired(_) | Kind::UserSend(_) | Kind::Workers(_) | Kind::SlowConsumer(_) => {
+                "word"
+            }
             Kind::DeadLetter(_) => "queue or word",
             Kind::Topic(_) => "topic",
             Kind::LatestKey(_) => "header name",
@@ -178,6 +187,7 @@ impl<S> Kind<S> {
             Kind::WhenFull(_) => words(WHEN_FULL.iter().map(|(word, _)| *word)),
             Kind::WhenExpired(_) => words(WHEN_EXPIRED.iter().map(|(word, _)| *word)),
             Kind::UserSend(_) => words(USER_SEND.iter().map(|(word, _)| *word)),
+            Kind::Workers(_) => words(WORKERS.iter().map(|(word, _)| *word)),
             Kind::DeadLetter(_) => "\"own\", \"off\", or a queue such as \"/queue/dead\"".to_string(),
             Kind::Topic(_) => "a topic such as \"/topic/users\", or \"off\"".to_string(),
             Kind::SlowConsumer(_) => words(SLOW_CONSUMER),
@@ -229,21 +239,19 @@ impl<S> Kind<S> {
                 Ok(())
             }
             Kind::WhenFull(at) => {
-                let word = text(value)?;
-                let known = WHEN_FULL.iter().find(|(known, _)| *known == word);
-                *at(settings) = known.ok_or("not one of the words")?.1;
+                *at(settings) = among(value, &WHEN_FULL)?;
                 Ok(())
             }
             Kind::WhenExpired(at) => {
-                let word = text(value)?;
-                let known = WHEN_EXPIRED.iter().find(|(known, _)| *known == word);
-                *at(settings) = known.ok_or("not one of the words")?.1;
+                *at(settings) = among(value, &WHEN_EXPIRED)?;
                 Ok(())
             }
             Kind::UserSend(at) => {
-                let word = text(value)?;
-                let known = USER_SEND.iter().find(|(known, _)| *known == word);
-                *at(settings) = known.ok_or("not one of the words")?.1;
+                *at(settings) = among(value, &USER_SEND)?;
+                Ok(())
+            }
+            Kind::Workers(at) => {
+                *at(settings) = among(value, &WORKERS)?;
                 Ok(())
             }
             Kind::DeadLetter(at) => {
@@ -305,18 +313,10 @@ impl<S> Kind<S> {
                     unit::show_duration(receive)
                 ))
             }
-            Kind::WhenFull(at) => {
-                let full = *at(settings);
-                quoted(WHEN_FULL.iter().find(|(_, known)| *known == full)?.0)
-            }
-            Kind::WhenExpired(at) => {
-                let expired = *at(settings);
-                quoted(WHEN_EXPIRED.iter().find(|(_, known)| *known == expired)?.0)
-            }
-            Kind::UserSend(at) => {
-                let send = *at(settings);
-                quoted(USER_SEND.iter().find(|(_, known)| *known == send)?.0)
-            }
+            Kind::WhenFull(at) => quoted(word_of(*at(settings), &WHEN_FULL)?),
+            Kind::WhenExpired(at) => quoted(word_of(*at(settings), &WHEN_EXPIRED)?),
+            Kind::UserSend(at) => quoted(word_of(*at(settings), &USER_SEND)?),
+            Kind::Workers(at) => quoted(word_of(*at(settings), &WORKERS)?),
             Kind::DeadLetter(at) => quoted(match at(settings) {
                 DeadLetter::Own => "own",
                 DeadLetter::Nowhere => "off",
@@ -556,6 +556,18 @@ fn filter(text: &str) -> Result<String, String> {
     }
     tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     Ok(text.to_string())
+}
+
+/// What the word in `value` stands for.
+fn among<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
+    let word = text(value)?;
+    let known = words.iter().find(|(known, _)| *known == word);
+    Ok(known.ok_or("not one of the words")?.1)
+}
+
+/// The word for `meaning`.
+fn word_of<T: Copy + PartialEq>(meaning: T, words: &[(&'static str, T)]) -> Option<&'static str> {
+    words.iter().find(|(_, known)| *known == meaning).map(|(word, _)| *word)
 }
 
 fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {

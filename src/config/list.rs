@@ -26,6 +26,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("topic", "What holds for each topic that no [[policy]] matches."),
     ("durable", "What durable subscriptions to topics may cost."),
     ("user", "Destinations of users: /user/NAME/DESTINATION."),
+    (
+        "app",
+        "Application destinations, /app/NAME, and those who work for them.",
+    ),
     ("relay", "The broker behind, when server.mode is \"relay\"."),
     (
         "spring",
@@ -552,6 +556,27 @@ pub(super) static OPTIONS: &[Opt] = &[
         Kind::Topic(|b| &mut b.spring.user_destination),
         "The topic that the application calls userDestinationBroadcast: messages for users whom no node knew are delivered to the \
          users whom Hoofbeat has. The same clients may use it.",
+    ),
+    server(
+        "app",
+        "workers",
+        Kind::Workers(|c| &mut c.settings.session.app.workers),
+        "Which clients may subscribe to /worker/NAME and so get what others SEND to /app/NAME. permitted: users \
+         whose worker names it; without [[users]], clients over TCP, which web pages are not. anyone: all clients, web \
+         pages too. nobody: only the program that embeds us.",
+    ),
+    server(
+        "app",
+        "patience",
+        duration(0..=DAY, |c| &mut c.settings.session.app.patience_ms),
+        "How long a SEND or SUBSCRIBE to /app/NAME waits for a worker; then the SEND is ERROR no-worker, and the \
+         SUBSCRIBE is answered with x-app-error:no-worker.",
+    ),
+    server(
+        "app",
+        "timeout",
+        duration(1..=DAY, |c| &mut c.settings.session.app.timeout_ms),
+        "How long a SUBSCRIBE to /app/NAME waits for its answer; then it is answered with x-app-error:no-answer.",
     ),
     server(
         "log",

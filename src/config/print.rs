@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::file::{Table, UserEntry, KINDS, SEPARATORS};
-use super::kind::quoted;
+use super::kind::{list, quoted};
 use super::options::{Opt, OPTIONS, SECTIONS};
 use super::problem::Origin;
 use super::{in_order, Config, Given, Loaded};
@@ -38,12 +38,13 @@ const EXAMPLES: &str = r##"
 
 # Users. Without any, everybody may connect, as whoever the login says. With some, only they may, with their passcode.
 # `hoofbeat passwd NAME` asks for a password and prints the entry. may_send_to_users is for the application's own
-# connection: it may SEND to /user/NAME/... of everybody.
+# connection: it may SEND to /user/NAME/... of everybody. worker: what it may work for, such as ["/app/orders/**"].
 #
 #[[users]]
 #name = "joe"
 #password = "$argon2id$v=19$m=19456,t=2,p=1$L3+lDgLZ0NpwnTamhN22XQ$DDkvbpPTXa0KGrUsnsszNm+fStFz5WPAwDMh2TP0WjM"
 #may_send_to_users = false
+#worker = []
 
 # Further virtual hosts, by the host header of CONNECT, each with destinations of its own. They are as the default one
 # except for what is set here; policies and prefixes, if any are set, replace those of the default one.
@@ -163,6 +164,7 @@ impl Loaded {
                 user.may_send_to_users.to_string(),
                 &origin,
             );
+            written(&mut out, "worker", list(&user.worker), &origin);
         }
         self.show_lists(&mut out, &self.lists.root, "");
         for (name, table) in &self.lists.hosts {

@@ -5,7 +5,7 @@ use super::kind::{quoted, Value};
 use crate::auth::{Password, User};
 
 /// Keys of an entry.
-const KEYS: [&str; 3] = ["name", "password", "may_send_to_users"];
+const KEYS: [&str; 4] = ["name", "password", "may_send_to_users", "worker"];
 
 /// What to do about an entry that lacks something.
 const REMEDY: &str = "`hoofbeat passwd NAME` prints a whole entry";
@@ -15,6 +15,7 @@ impl Reader {
         let mut users: Vec<UserEntry> = Vec::new();
         for (table, mut spot) in self.tables(key, item) {
             let (mut name, mut password, mut may_send_to_users) = (None, None, false);
+            let mut worker = Vec::new();
             for (key, item) in table {
                 match key.get_ref().as_ref() {
                     "name" => {
@@ -23,6 +24,7 @@ impl Reader {
                     }
                     "password" => password = self.password(item),
                     "may_send_to_users" => may_send_to_users = self.flag(key, item),
+                    "worker" => worker = self.works(item),
                     _ => self.unknown(key, "[[users]]", &KEYS),
                 }
             }
@@ -42,6 +44,7 @@ impl Reader {
                 name,
                 password,
                 may_send_to_users,
+                worker,
             };
             users.push(UserEntry { user, spot });
         }
@@ -59,6 +62,18 @@ impl Reader {
                     "allowed: a string that is not empty and has no control characters",
                 );
                 None
+            }
+        }
+    }
+
+    fn works(&mut self, item: Item<'_, '_>) -> Vec<String> {
+        match convert(item.get_ref()) {
+            Value::List(works) if works.iter().all(|work| User::may_have(work)) => works,
+            value => {
+                let what = format!("worker = {}", value.show());
+                let note = "allowed: a list of application destinations and patterns of them: [\"/app/orders\"], [\"/app/**\"]";
+                self.problem(self.spot(item.span()), what, note);
+                Vec::new()
             }
         }
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::broker::destination::WORKER;
 use crate::broker::durable::named_by_client;
-use crate::broker::outbound::{LaneHead, LaneId};
+use crate::broker::outbound::{Delivery, LaneHead};
 use crate::broker::private::{encoded, USER};
-use crate::broker::queue::{Binding, Options};
+use crate::broker::queue::{Binding, Options, Queue};
 use crate::broker::subscription::Feed;
 use crate::broker::{
     AckMode, Broker, Done, Draft, Message, Names, Outbound, Route, Selection, Sent, Subscribe, Subscription, Ticket,
@@ -61,36 +62,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
-        if let Some(behind) = &self.shared.behind {
-            return behind.publish(destination, headers, body.as_ref()).await;
-        }
-        let broker = &self.shared.hosts.default;
-        let to = names(broker)
-            .target(destination)
-            .map_err(|why| refused(destination, &why))?;
-        let now = self.shared.clock.now();
-        let lines: Vec<(String, String)> = headers
-            .iter()
-            .map(|(name, value)| (escaped(name), escaped(value)))
-            .collect();
-        let headers = Headers::new(lines.iter().map(|(name, value)| Line { name, value }), true);
-        let Wishes { properties, options } = wishes(&headers, to.kind, now).map_err(told)?;
-        let message = broker.message(Draft {
-            destination: &to.shown(destination),
-            headers: &headers,
-            reply_to: None,
-            body: body.as_ref(),
-            version: Version::V1_2,
-            properties,
-            publisher: 0,
-        });
-        let route = Route {
-            create: !to.reply,
-            owner: None,
-            options,
-            to,
-        };
-        give(&self.shared, broker, &route, &message).await
+        self.shared.publish(destination, headers, body.as_ref()).await
     }
 
     /// Sends a message to each session of `user` that has subscribed `/user` and `destination`: to `/user/queue/x` if
@@ -115,7 +87,10 @@ impl Server {
     /// # Errors
     /// [`Error::Refused`]: no such destination form, or there are as many destinations as there may be.
     pub fn subscribe(&self, destination: &str) -> Result<Subscriber, Error> {
-        self.subscribe_as(destination, None)
+        if destination.starts_with(WORKER) {
+            return Err(Error::Refused(format!("\"{destination}\" is for Server::app")));
+        }
+        self.subscribe_as(destination, None, None)
     }
 
     /// Subscribes durably to a topic, or to topics by pattern: what is sent from now on is kept for the subscription,
@@ -127,7 +102,7 @@ impl Server {
     /// [`Error::Refused`]: what a client would be told, such as that there are as many durable subscriptions as there
     /// may be, or that this one has another destination.
     pub async fn subscribe_durably(&self, client_id: &str, name: &str, destination: &str) -> Result<Subscriber, Error> {
-        let subscriber = self.subscribe_as(destination, Some(durable(client_id, name)?))?;
+        let subscriber = self.subscribe_as(destination, Some(durable(client_id, name)?), None)?;
         self.stored(subscriber.broker.durable_ticket()).await?;
         Ok(subscriber)
     }
@@ -161,7 +136,13 @@ impl Server {
         }
     }
 
-    fn subscribe_as(&self, destination: &str, durable: Option<Arc<str>>) -> Result<Subscriber, Error> {
+    /// `credit` is that of one who settles what it takes itself, see [`Subscriber::take`].
+    pub(super) fn subscribe_as(
+        &self,
+        destination: &str,
+        durable: Option<Arc<str>>,
+        credit: Option<usize>,
+    ) -> Result<Subscriber, Error> {
         let broker = Arc::clone(self.own_broker()?);
         let selection = names(&broker)
             .selection(destination)
@@ -179,8 +160,8 @@ impl Server {
             selection,
             session,
             serial: 0,
-            mode: AckMode::Auto,
-            prefetch: None,
+            mode: credit.map_or(AckMode::Auto, |_| AckMode::ClientIndividual),
+            prefetch: credit,
             no_local: false,
             selector: None,
             browse: false,
@@ -244,6 +225,42 @@ pub(super) async fn give(shared: &Shared, broker: &Broker, route: &Route, messag
     }
 }
 
+impl Shared {
+    /// See [`Server::publish_with`].
+    pub(super) async fn publish(&self, destination: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Error> {
+        if let Some(behind) = &self.behind {
+            return behind.publish(destination, headers, body).await;
+        }
+        let broker = &self.hosts.default;
+        let to = names(broker)
+            .target(destination)
+            .map_err(|why| refused(destination, &why))?;
+        let now = self.clock.now();
+        let lines: Vec<(String, String)> = headers
+            .iter()
+            .map(|(name, value)| (escaped(name), escaped(value)))
+            .collect();
+        let headers = Headers::new(lines.iter().map(|(name, value)| Line { name, value }), true);
+        let Wishes { properties, options } = wishes(&headers, to.kind, now).map_err(told)?;
+        let message = broker.message(Draft {
+            destination: &to.shown(destination),
+            headers: &headers,
+            reply_to: None,
+            body,
+            version: Version::V1_2,
+            properties,
+            publisher: 0,
+        });
+        let route = Route {
+            create: !to.reply && !to.app,
+            owner: None,
+            options,
+            to,
+        };
+        give(self, broker, &route, &message).await
+    }
+}
+
 /// A subscription of the embedding program. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscriber {
@@ -259,15 +276,31 @@ impl Subscriber {
     /// # Errors
     /// [`Error::SlowConsumer`]: more waited than the budget allows, and the topic's policy is to disconnect.
     pub async fn next(&mut self) -> Result<Arc<Message>, Error> {
-        poll_fn(|cx| self.poll_next(cx)).await
+        let delivery = self.take().await?;
+        if let Feed::Queue(queue, consumer) = &self.subscription.feed {
+            self.broker.written(queue, *consumer, delivery.tag, self.clock.now());
+        }
+        Ok(delivery.message)
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Message>, Error>> {
+    /// The next message, unsettled.
+    pub(super) async fn take(&mut self) -> Result<Delivery, Error> {
+        poll_fn(|cx| self.poll_take(cx)).await
+    }
+
+    /// The queue that it is subscribed to, and its number there, to settle what was taken.
+    pub(super) fn source(&self) -> Option<(Arc<Broker>, Arc<Queue>, u32)> {
+        let (queue, consumer) = self.subscription.source()?;
+        Some((Arc::clone(&self.broker), Arc::clone(queue), consumer))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Error>> {
         loop {
             let now = self.clock.now();
-            if let Some((lane, delivery)) = self.outbound.take(now) {
-                self.settle(lane, delivery.tag);
-                return Poll::Ready(Ok(delivery.message));
+            if let Some((_, delivery)) = self.outbound.take(now) {
+                self.resume();
+                self.broker.counters().delivered.one();
+                return Poll::Ready(Ok(delivery));
             }
             if self.outbound.slow_consumer().is_some() {
                 return Poll::Ready(Err(Error::SlowConsumer));
@@ -279,15 +312,12 @@ impl Subscriber {
         }
     }
 
-    fn settle(&self, _lane: LaneId, tag: u64) {
-        let now = self.clock.now();
+    fn resume(&self) {
         if let Feed::Queue(queue, consumer) = &self.subscription.feed {
-            self.broker.written(queue, *consumer, tag, now);
             if self.outbound.take_stalled() {
-                self.broker.resume(queue, *consumer, now);
+                self.broker.resume(queue, *consumer, self.clock.now());
             }
         }
-        self.broker.counters().delivered.one();
     }
 }
 

@@ -7,12 +7,13 @@
 //! | STOMP octets over a socket | `transport`, `websocket`, `tcp`, `intake` |
 //! | persistent messages | `keeping` |
 //! | another broker behind us | `behind` |
-//! | one client | `connection`; without a socket `embed` |
+//! | one client | `connection`; without a socket `embed`, and `app` for closures behind `/app` |
 //! | everyone's | `roster`, `stats`, `clock` |
 //! | users of ours for Spring | `bridge` |
 //!
 //! Nothing here knows what a frame means: that is the session's.
 
+mod app;
 mod behind;
 mod bridge;
 mod clock;
@@ -48,6 +49,7 @@ use crate::broker::Broker;
 pub use crate::error::Error;
 use crate::relay::Relay;
 use crate::session::{Hosts, Session};
+pub use app::{Reply, Request, Worker};
 pub use embed::Subscriber;
 pub use keeping::Kept;
 pub use settings::{Mode, Settings};

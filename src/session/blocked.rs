@@ -79,20 +79,29 @@ impl Blocked {
 
     /// When it gives up, or asks again, in `Now::mono`.
     pub fn due(&self, settings: &Settings) -> u64 {
-        let end = self.since + settings.blocked_ms;
+        let end = self.since + self.patience(settings).0;
         self.retry_at.map_or(end, |at| at.min(end))
+    }
+
+    /// Milliseconds that it may wait, and the option that says so.
+    fn patience(&self, settings: &Settings) -> (u64, &'static str) {
+        match self.limit {
+            Limit::NoWorker(_) => (settings.app.patience_ms, "app.patience"),
+            Limit::Memory(..) | Limit::Queue(..) | Limit::Disk(..) => (settings.blocked_ms, "session.blocked_timeout"),
+        }
     }
 
     /// Whether it has waited for too long.
     pub fn overdue(&self, settings: &Settings, now: Now) -> Option<Fault> {
-        if now.mono < self.since + settings.blocked_ms {
+        let (patience_ms, option) = self.patience(settings);
+        if now.mono < self.since + patience_ms {
             return None;
         }
         let mut fault = Fault::from(self.limit.clone());
         let waited = now.mono - self.since;
         fault
             .detail
-            .push_str(&format!(" The frame waited {waited} ms (session.blocked_timeout)."));
+            .push_str(&format!(" The frame waited {waited} ms ({option})."));
         fault.receipt.clone_from(&self.receipt);
         Some(fault)
     }
@@ -229,10 +238,10 @@ impl Connected {
     }
 }
 
-/// A full queue calls its senders; memory and the disk have to be asked.
+/// A full queue calls its senders; memory, the disk and whether there are workers have to be asked.
 fn retry_at(limit: &Limit, now: Now) -> Option<u64> {
     match limit {
-        Limit::Memory(..) | Limit::Disk(..) => Some(now.mono + super::MEMORY_RETRY_MS),
+        Limit::Memory(..) | Limit::Disk(..) | Limit::NoWorker(_) => Some(now.mono + super::MEMORY_RETRY_MS),
         Limit::Queue(..) => None,
     }
 }

@@ -143,6 +143,7 @@ impl Session {
             link: self.link,
             outbound: Arc::clone(&self.outbound),
             subscriptions: BTreeMap::new(),
+            requests: BTreeMap::new(),
             ids: BTreeMap::new(),
             used: (BTreeSet::new(), VecDeque::new()),
             next_serial: 0,

@@ -1,5 +1,6 @@
 //! A session between CONNECTED and its end: which frame goes where, RECEIPTs, time.
 
+use super::app::Pending;
 use super::{fault, Close, Connected, Fault};
 use crate::broker::{AckMode, Now, Ticket};
 use crate::stomp::heartbeat::Beat;
@@ -88,7 +89,8 @@ impl Connected {
             .min();
         let blocked = self.blocked.as_ref().map(|blocked| blocked.due(&self.settings));
         let frame = self.unfinished_since.map(|since| since + self.settings.frame_ms);
-        [self.liveness.due(), transactions, blocked, self.paused, frame]
+        let requests = self.requests.values().map(Pending::due).min();
+        [self.liveness.due(), transactions, blocked, self.paused, frame, requests]
             .into_iter()
             .flatten()
             .min()
@@ -112,6 +114,7 @@ impl Connected {
                 self.unblock(now)?;
             }
         }
+        self.advance_requests(now);
         if let Some((id, transaction)) = self
             .transactions
             .iter()
@@ -199,6 +202,9 @@ impl Connected {
                 .map(|mark| mark.tag);
             self.broker
                 .abandon(&held.subscription, &self.outbound, unwritten, held.live, now);
+        }
+        while let Some(serial) = self.requests.keys().next().copied() {
+            self.withdraw(serial);
         }
         for name in std::mem::take(&mut self.owned) {
             self.broker.remove_owned(&name, self.number);

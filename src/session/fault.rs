@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::broker::destination::WORKER;
 use crate::broker::durable::DURABLE_PREFIX;
 use crate::broker::queue::Full;
 use crate::broker::{Limit, Refused};
@@ -93,6 +94,8 @@ faults! {
     TRANSACTION_TIMEOUT = ("transaction-timeout", "Transaction open for too long", 1008);
     /// The queue is full and stayed so.
     QUEUE_FULL = ("queue-full", "Queue full", 1008);
+    /// Nobody works for the application destination, and nobody came to.
+    NO_WORKER = ("no-worker", "No worker", 1008);
     /// The broker holds as much as it may and went on doing so.
     MEMORY_FULL = ("memory-full", "Broker out of room", 1008);
     /// The client does not read what it subscribed to.
@@ -104,6 +107,13 @@ faults! {
     /// A persistent message could not be stored.
     NOT_STORED = ("not-stored", "Message not stored", 1011);
 }
+
+/// A request that no worker answered in time. No ERROR says so, but the `x-app-error` of the request's MESSAGE.
+pub const NO_ANSWER: Kind = Kind {
+    code: "no-answer",
+    message: "No answer in time",
+    close: 1008,
+};
 
 /// Octets of a client's value that an ERROR repeats in a header.
 const SHOWN: usize = 1_024;
@@ -203,6 +213,17 @@ impl From<Limit> for Fault {
                      disk is slower than its senders."
                 ),
             ),
+            Limit::NoWorker(name) => {
+                let local = name.strip_prefix(WORKER).unwrap_or(&name);
+                Fault::new(
+                    NO_WORKER,
+                    format!(
+                        "Nobody works for \"/app/{local}\": no client is subscribed to \"{name}\" or a pattern that \
+                         matches it, and none came in time (app.patience)."
+                    ),
+                )
+                .about("destination", format!("/app/{local}"))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 mod acknowledge;
+mod app;
 mod authenticate;
 mod blocked;
 mod connect;
@@ -134,7 +135,9 @@ struct Connected {
     liveness: Liveness,
     /// By serial. Those that were unsubscribed stay while they hold unacknowledged messages.
     subscriptions: BTreeMap<u32, Held>,
-    /// Serials of live subscriptions by id.
+    /// What asks an application destination, by serial.
+    requests: app::Requests,
+    /// Serials of live subscriptions, and of requests that have no answer yet, by id.
     ids: BTreeMap<String, u32>,
     /// Ids once used: a second UNSUBSCRIBE of one is no fault. Bounded: the oldest are forgotten.
     used: (BTreeSet<String>, VecDeque<String>),

@@ -199,15 +199,21 @@ impl Connected {
             None => Cow::Borrowed(&frame.headers),
         };
         let ours = self.for_ours(frame, &route.to, &asked.properties);
-        let message = self.broker.message(Draft {
-            destination: &route.to.shown(name),
-            headers: &headers,
-            reply_to: address.as_deref(),
-            body: frame.body,
-            version: self.version,
-            properties: asked.properties,
-            publisher: self.number,
-        });
+        let message = match route.to.app {
+            true => {
+                let address = self.own_address(address, asked.reply_to.as_deref())?;
+                self.told(frame, name, &address, asked.properties)
+            }
+            false => self.broker.message(Draft {
+                destination: &route.to.shown(name),
+                headers: &headers,
+                reply_to: address.as_deref(),
+                body: frame.body,
+                version: self.version,
+                properties: asked.properties,
+                publisher: self.number,
+            }),
+        };
         if let Some(id) = &asked.transaction {
             for act in [Act::Send(Box::new(route), message)].into_iter().chain(ours) {
                 let size = act.size();
@@ -255,9 +261,12 @@ impl Connected {
         let to = self.target(name)?;
         let mine = to.reply && self.owns(&to.name);
         Ok(Route {
-            create: if to.reply { mine } else { !asked.for_user },
+            create: if to.reply { mine } else { !asked.for_user && !to.app },
             owner: mine.then_some(self.number),
-            options: asked.options(headers, to.kind)?,
+            options: match to.app {
+                true => None,
+                false => asked.options(headers, to.kind)?,
+            },
             to,
         })
     }
@@ -424,6 +433,10 @@ impl Connected {
                 format!(
                     "The header \"destination\" is \"{name}\"; wildcards (*, #, **, > as a whole segment) are for SUBSCRIBE to topics only."
                 ),
+            ),
+            Unnamed::Worker => (
+                fault::BAD_DESTINATION,
+                format!("The header \"destination\" is \"{name}\", which those SUBSCRIBE to who work for /app; SEND to /app/NAME."),
             ),
             Unnamed::TooManyWildcards => (
                 fault::BAD_DESTINATION,

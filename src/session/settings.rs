@@ -48,6 +48,8 @@ pub struct Settings {
     pub authentication: Option<Authentication>,
     /// Who may SEND to `/user/NAME/…`.
     pub user_send: UserSend,
+    /// Application destinations.
+    pub app: App,
 }
 
 /// Whose `/user` destinations a client may SEND to.
@@ -60,6 +62,40 @@ pub enum UserSend {
     Own,
     /// Everybody's, as with Spring's simple broker.
     Any,
+}
+
+/// What holds for application destinations, `/app/NAME`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Which clients may work for them.
+    pub workers: Workers,
+    /// Milliseconds that a SEND or SUBSCRIBE waits for a worker.
+    pub patience_ms: u64,
+    /// Milliseconds that a SUBSCRIBE waits for its answer.
+    pub timeout_ms: u64,
+}
+
+/// Which clients may subscribe to `/worker/NAME`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Workers {
+    /// None: only the program that embeds the server.
+    Nobody,
+    /// Those whose [`Principal`](super::Principal) says for which destinations; while nothing authenticates clients,
+    /// those that come over TCP, which web pages and what comes through their proxies do not.
+    #[default]
+    Permitted,
+    /// All.
+    Anyone,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        App {
+            workers: Workers::default(),
+            patience_ms: 10_000,
+            timeout_ms: 30_000,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -92,6 +128,7 @@ impl Default for Settings {
             unescape_connect: false,
             authentication: None,
             user_send: UserSend::None,
+            app: App::default(),
         }
     }
 }

@@ -44,8 +44,16 @@ impl Connected {
         let name = headers
             .get("destination")
             .ok_or_else(|| Fault::missing(Command::Subscribe, "destination"))?;
+        if self.names().is_app(&name) {
+            return self.request(frame, &name, receipt, now);
+        }
         let id = self.subscription_id(headers)?;
         let selection = self.names().selection(&name).map_err(|why| self.unnamed(&name, why))?;
+        if let Selection::One(one) = &selection {
+            if one.app {
+                self.may_work(one, &name)?;
+            }
+        }
         let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);
         if let Selection::One(one) = &selection {
             self.check_apart(&name, one)?;
@@ -209,8 +217,10 @@ impl Connected {
         }
     }
 
-    fn add_subscription(&mut self, id: String, ask: Subscribe, now: Now) -> Result<(), Fault> {
-        if self.ids.contains_key(&id) {
+    /// Whether a subscription may have that id, and whether there may be another one.
+    pub(super) fn check_id(&mut self, id: &str) -> Result<(), Fault> {
+        self.forget_answered();
+        if self.ids.contains_key(id) {
             let detail =
                 format!("The id \"{id}\" is that of a live subscription of this connection; UNSUBSCRIBE it first.");
             return Err(Fault::new(fault::DUPLICATE_SUBSCRIPTION, detail));
@@ -221,6 +231,11 @@ impl Connected {
                 format!("The limit of a connection, {limit} subscriptions (limits.subscriptions), is reached.");
             return Err(Fault::new(fault::TOO_MANY_SUBSCRIPTIONS, detail));
         }
+        Ok(())
+    }
+
+    fn add_subscription(&mut self, id: String, ask: Subscribe, now: Now) -> Result<(), Fault> {
+        self.check_id(&id)?;
         self.forget_late(now);
         let serial = ask.serial;
         let exclusive = ask.exclusive;
@@ -243,6 +258,7 @@ impl Connected {
     }
 
     fn end_subscription(&mut self, serial: u32, now: Now) {
+        self.withdraw(serial);
         let Some(held) = self.subscriptions.get_mut(&serial) else {
             return;
         };
@@ -283,7 +299,7 @@ impl Connected {
         }
     }
 
-    fn remember_id(&mut self, id: &str) {
+    pub(super) fn remember_id(&mut self, id: &str) {
         let (known, order) = &mut self.used;
         if known.insert(id.to_owned()) {
             order.push_back(id.to_owned());
@@ -295,7 +311,7 @@ impl Connected {
         }
     }
 
-    fn subscription_id(&self, headers: &Headers<'_>) -> Result<Option<String>, Fault> {
+    pub(super) fn subscription_id(&self, headers: &Headers<'_>) -> Result<Option<String>, Fault> {
         match headers.get("id") {
             Some(id) => Ok(Some(id.into_owned())),
             None if self.version == Version::V1_0 => Ok(None),
@@ -303,7 +319,7 @@ impl Connected {
         }
     }
 
-    fn lane_head(&self, id: Option<&str>, mode: AckMode) -> LaneHead {
+    pub(super) fn lane_head(&self, id: Option<&str>, mode: AckMode) -> LaneHead {
         let mut prefix = b"MESSAGE\n".to_vec();
         if let Some(id) = id {
             prefix.extend_from_slice(b"subscription:");
@@ -352,7 +368,7 @@ impl Held {
 }
 
 /// The key of a 1.0 subscription without id: no id that a client sends holds a NUL.
-fn nameless(destination: &str) -> String {
+pub(super) fn nameless(destination: &str) -> String {
     format!("\0{destination}")
 }
 
@@ -362,7 +378,7 @@ pub(super) fn is_true(headers: &Headers<'_>, name: &str) -> bool {
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-fn ack_mode(headers: &Headers<'_>) -> Result<AckMode, Fault> {
+pub(super) fn ack_mode(headers: &Headers<'_>) -> Result<AckMode, Fault> {
     match headers.get("ack") {
         None => Ok(AckMode::Auto),
         Some(value) => {

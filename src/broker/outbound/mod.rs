@@ -272,6 +272,16 @@ impl Outbound {
         }
     }
 
+    /// Whether deliveries have ended.
+    pub fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    /// Whether nothing waits in a lane, or it has ended.
+    pub fn is_drained(&self, id: LaneId) -> bool {
+        self.lock().lane(id).is_none_or(|lane| lane.waiting.is_empty())
+    }
+
     /// Ends a lane: nothing of it is drained any more. Gives the tag of the first delivery that still waited.
     pub fn close_lane(&self, id: LaneId) -> Option<u64> {
         let mut lanes = self.lock();

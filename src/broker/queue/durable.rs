@@ -31,6 +31,13 @@ impl Queue {
         state.consumers.values().filter(|consumer| consumer.active).count()
     }
 
+    /// Whether somebody takes messages, who is not about to go.
+    pub fn is_worked(&self) -> bool {
+        let state = self.lock();
+        let mut active = state.consumers.values().filter(|consumer| consumer.active);
+        active.any(|consumer| !consumer.outbound.is_finished())
+    }
+
     /// Notes since when nobody takes messages.
     pub(super) fn note_unused(&self, state: &mut State, now: Now) {
         if self.is_subscription() {

@@ -103,6 +103,7 @@ fn other_value(option: &Opt) -> String {
         "word" if option.key == "send" => "\"own\"".to_string(),
         "word" if option.key == "mode" => "\"relay\"".to_string(),
         "word" if option.key == "while_away" => "\"refuse\"".to_string(),
+        "word" if option.key == "workers" => "\"anyone\"".to_string(),
         "word" => "\"latest-only\"".to_string(),
         "queue or word" => "\"/queue/dead\"".to_string(),
         "topic" => "\"/topic/other\"".to_string(),
@@ -349,11 +350,10 @@ fn each_option_that_is_named_in_the_source_exists() {
     for wanted in ["server.tcp", "limits.frame", "limits.destinations"] {
         assert!(found.contains(wanted), "{wanted} is not among {found:?}");
     }
-    for name in found {
-        assert!(
-            OPTIONS.iter().any(|option| option.name() == name),
-            "there is no option {name}"
-        );
+    // Hosts of origins are called so.
+    for name in found.into_iter().filter(|name| !name.ends_with(".example")) {
+        let known = OPTIONS.iter().any(|option| option.name() == name);
+        assert!(known, "there is no option {name}");
     }
 }
 

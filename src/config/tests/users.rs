@@ -14,7 +14,7 @@ pub(super) fn entry(lines: &str) -> String {
 fn users_are_read_and_their_passwords_are_not_shown() {
     let file = entry(&format!("name = \"joe\"\npassword = \"{HASH}\""))
         + &entry(&format!(
-            "name = \"server\"\npassword = \"{HASH}\"\nmay_send_to_users = true"
+            "name = \"server\"\npassword = \"{HASH}\"\nmay_send_to_users = true\nworker = [\"/app/**\"]"
         ));
     let loaded = load_file(&file);
     let users: Vec<_> = loaded
@@ -31,6 +31,11 @@ fn users_are_read_and_their_passwords_are_not_shown() {
         "{shown}"
     );
     assert!(!shown.contains("argon2id"), "{shown}");
+    assert_eq!(loaded.config.users[1].worker, ["/app/**"]);
+    assert!(
+        shown.contains("worker = [\"/app/**\"]") && shown.contains("worker = []"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -60,6 +65,8 @@ fn what_is_wrong_with_a_user_is_told_without_its_password() {
         (format!("password = \"{HASH}\""), "a user without `name`"),
         (format!("name = \"\"\npassword = \"{HASH}\""), "name = \"\""),
         (format!("{named}\nmay_send_to_users = 1"), "may_send_to_users = 1"),
+        (format!("{named}\nworker = \"/app/a\""), "worker = \"/app/a\""),
+        (format!("{named}\nworker = [\"/queue/a\"]"), "worker = [\"/queue/a\"]"),
         (
             format!("{named}\npasword = \"x\""),
             "unknown key `pasword` in [[users]]",

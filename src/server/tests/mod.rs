@@ -1,5 +1,6 @@
 //! The server over real sockets on loopback: each test speaks octet by octet.
 
+mod app;
 mod client;
 mod descriptors;
 mod embed;

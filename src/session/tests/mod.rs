@@ -1,5 +1,6 @@
 //! Sessions as conversations: frames as text in, frames as text out, and a clock that the test turns.
 
+mod app;
 mod backpressure;
 mod chosen;
 mod dead;
