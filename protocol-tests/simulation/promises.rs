@@ -45,7 +45,9 @@ pub struct Fact {
     pub tries: u32,
     /// When it may have expired, in milliseconds since 1970.
     pub expires: Option<u64>,
-    /// Nobody is given it before, in milliseconds since 1970; as far as that outlives a crash; and if all of it does.
+    /// Nobody is shown it before, in milliseconds since 1970, as its SEND said.
+    pub due_as_sent: u64,
+    /// Nobody is given it before; as far as that outlives a crash; and if all of it does.
     pub due: u64,
     pub due_for_good: u64,
     pub due_at_last: u64,
@@ -128,7 +130,7 @@ impl Given<'_> {
         if self.frame.body != fact.sent.body || !has_all(self.frame, &fact.sent) {
             return self.wrong("it was sent with other headers or another body");
         }
-        if !self.dead && self.now < fact.due {
+        if !self.dead && self.now < fact.due_as_sent {
             return self.wrong("it comes before its time");
         }
         Ok(key)
@@ -264,7 +266,12 @@ impl Promises {
     pub fn removed(&mut self, place: usize, for_sure: bool) -> Vec<Key> {
         let mut gone = Vec::new();
         for (key, fact) in &mut self.facts {
-            if key.1 != place || fact.gone != Gone::No {
+            if key.1 != place || fact.gone == Gone::Yes {
+                continue;
+            }
+            // If it is not there, that says nothing of what else may have taken it away.
+            fact.sure = false;
+            if fact.gone != Gone::No {
                 continue;
             }
             // A dead letter outlives the subscription.
@@ -363,6 +370,9 @@ impl Fact {
     /// It came from where it was sent to.
     fn lives(&self, given: &Given<'_>) -> Result<(), Broken> {
         let redelivered = given.frame.is("redelivered", "true");
+        if given.now < self.due {
+            return given.wrong("it comes before its time");
+        }
         if self.dead {
             return given.wrong("it is a dead letter, and came from where it had died");
         }

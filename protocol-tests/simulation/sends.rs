@@ -105,6 +105,7 @@ impl World {
             doubted: false,
             tries: 0,
             expires: own.into_iter().chain(limit).min(),
+            due_as_sent: due,
             due,
             due_for_good: due,
             due_at_last: due,
