@@ -100,7 +100,8 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
         prefixes: Vec::new(),
         policies: vec![
             policy("/topic/old.*", TopicPolicy::DropOldest, queue.full),
-            policy("/topic/last.*", latest, queue.full),
+            policy("/topic/last.*", latest.clone(), queue.full),
+            policy("/user/*/topic/last.*", latest, queue.full),
             policy("/queue/reject", topic.clone(), WhenFull::Reject),
             policy("/queue/head", topic.clone(), WhenFull::DropHead),
             policy("/queue/w", topic.clone(), WhenFull::Block),
@@ -304,17 +305,19 @@ impl World {
         let addresses = self.model.sessions.iter().filter(|s| s.state != State::Connecting);
         let addresses: Vec<String> = addresses.map(|s| format!("/reply-queue/{}/x", s.token)).collect();
         let open = self.transaction(r, at).is_some();
-        let destination = match r.below(20) {
+        let destination = match r.below(22) {
             0..10 => match r.pick(&QUEUES) {
                 full if self.is_full(full) && r.chance(if open { 30 } else { 85 }) => r.pick(&TOPICS).to_owned(),
                 queue => queue.to_owned(),
             },
-            10..15 => r.pick(&TOPICS).to_owned(),
-            15..17 => r.pick(&USERS).to_owned(),
-            17 => r.pick(&["/temp-queue/x", "/temp-queue/y", "/temp-topic/x"]).to_owned(),
+            10..17 => r.pick(&TOPICS).to_owned(),
+            17..19 => r.pick(&USERS).to_owned(),
+            19 => r.pick(&["/temp-queue/x", "/temp-queue/y", "/temp-topic/x"]).to_owned(),
             _ if addresses.is_empty() => "/queue/q".to_owned(),
             _ => r.pick(&addresses),
         };
+        // Of those that replace each other many are needed: they must meet before they are written.
+        let keys = if destination.contains("last") { 1 } else { 2 };
         let mut frame = Frame::new("SEND").with("destination", destination);
         frame = frame.with("from", at);
         let mut maybe = |percent: u64, name: &str, value: String| {
@@ -323,7 +326,7 @@ impl World {
             }
         };
         let now = EPOCH + self.model.now;
-        maybe(60, "key", format!("k{}", number % 2));
+        maybe(60, "key", format!("k{}", number % keys));
         maybe(30, "persistent", "true".to_owned());
         maybe(12, "priority", (number % 12).to_string());
         if self.choosy {
@@ -348,12 +351,12 @@ impl World {
     }
 
     fn next_subscribe(&mut self, r: &mut Random, at: usize) -> Frame {
-        let destination = match r.below(20) {
+        let destination = match r.below(22) {
             0..11 => r.pick(&QUEUES),
-            11 => r.pick(&TOPICS),
-            12..14 => r.pick(&["/user/queue/x", "/user/queue/x", "/user/queue/x", "/user/topic/last.x"]),
-            14..18 => r.pick(&PATTERNS),
-            18 => r.pick(&["/temp-queue/x", "/temp-queue/y"]),
+            11..14 => r.pick(&TOPICS),
+            14..16 => r.pick(&["/user/queue/x", "/user/queue/x", "/user/queue/x", "/user/topic/last.x"]),
+            16..20 => r.pick(&PATTERNS),
+            20 => r.pick(&["/temp-queue/x", "/temp-queue/y"]),
             _ => "/temp-topic/x",
         };
         // With one subscription at a time many come and go, and leave messages behind.
