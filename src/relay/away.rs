@@ -85,7 +85,20 @@ impl Relay {
         if open.epoch > 0 {
             open.tell("back", &self.shared.settings.status, wires);
         }
-        while let Some(kept) = open.pending.pop() {
+        self.pass_pending(wires, now)
+    }
+
+    /// What waited passes, up to a frame that takes more than one turn.
+    pub(super) fn pass_pending(&mut self, wires: &mut impl Wires, now: u64) -> Step {
+        loop {
+            let State::Open(open) = &mut self.state else {
+                return Step::Done;
+            };
+            let next = match open.spread {
+                Some(_) => None,
+                None => open.pending.pop(),
+            };
+            let Some(kept) = next else { break };
             let frame = kept.frame();
             match open.forward(&frame, &self.shared, &self.token, wires, now) {
                 Ok(Step::Close(close)) => return self.close(close, wires),
@@ -104,7 +117,10 @@ impl Open {
         self.epoch += 1;
         let lost = std::mem::take(&mut self.transactions);
         self.lost_transactions.extend(lost);
-        let owed = std::mem::take(&mut self.receipts);
+        let mut owed = std::mem::take(&mut self.receipts);
+        if let Some(receipt) = self.spread.take().and_then(|spread| spread.receipt()) {
+            owed.push_back((receipt.into(), Command::Send));
+        }
         let in_doubt =
             |command: Command| matches!(command, Command::Send | Command::Ack | Command::Nack | Command::Commit);
         if let Some((receipt, command)) = owed.iter().find(|(_, command)| in_doubt(*command)) {

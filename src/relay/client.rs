@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::passage::{head, plain, Edit, Kept};
-use super::users::{self, ORIGIN};
+use super::users::{self, Spread, ORIGIN};
 use super::{
-    connect, fault, Close, Fault, Leaving, Open, Relay, Shared, State, Step, Subscription, Up, UserSend, WhileAway,
-    Wires,
+    connect, fault, Close, Fault, Leaving, Open, Relay, Settings, Shared, State, Step, Subscription, Up, UserSend,
+    WhileAway, Wires,
 };
 use crate::stomp::{encode, Command, Frame, Line};
 
@@ -57,7 +57,7 @@ impl Open {
         if self.leaving.is_some() {
             return Ok(Step::Done);
         }
-        if matches!(self.upstream, Up::Ready(_)) {
+        if matches!(self.upstream, Up::Ready(_)) && self.spread.is_none() && self.pending.is_empty() {
             return self.forward(frame, shared, token, wires, now);
         }
         let lost = self.client.is_some();
@@ -105,9 +105,18 @@ impl Open {
         if users::owner(&destination).is_some_and(|(_, owner)| owner != token) && self.user_send != UserSend::Any {
             return Err(not_yours(&destination));
         }
+        self.check_broadcast(&destination, shared)?;
         check_relayed(&destination, shared)?;
         self.pass(frame, |_| Edit::Keep, &[], wires);
         Ok(())
+    }
+
+    /// By that destination one could reach, or read, what is for any user.
+    fn check_broadcast(&self, destination: &str, shared: &Shared) -> Result<(), Fault> {
+        match self.user_send != UserSend::Any && shared.is_broadcast(destination) {
+            true => Err(not_yours(destination)),
+            false => Ok(()),
+        }
     }
 
     /// One SEND for each session of the user here; the RECEIPT is asked for with the last.
@@ -135,28 +144,31 @@ impl Open {
             return Err(Fault::new(fault::NOT_YOURS, detail));
         }
         let sessions = shared.users.sessions(&user);
-        let (last, others) = match sessions.split_last() {
-            Some((last, others)) => (users::behind(to, last), others),
-            None if settings.user_broadcast.is_empty() => {
-                shared.counters.unresolved_users.one();
-                self.confirm(frame, wires);
-                return Ok(());
-            }
-            None => {
-                let edit = |line: &Line<'_>| personal(line, &settings.user_broadcast, true);
-                self.pass(frame, edit, &[(ORIGIN, destination)], wires);
-                return Ok(());
-            }
-        };
-        let shown = format!("{}{to}", users::PREFIX);
-        let added = added(&shown, shared);
-        for other in others {
-            let behind = users::behind(to, other);
-            let head = head(frame, self.version, |line| personal(line, &behind, false), &added);
-            wires.upstream(&[&head, frame.body, &[0]]);
+        if !sessions.is_empty() {
+            self.spread = Some(Spread::new(frame, to, sessions));
+            self.spread_on(shared, wires);
+        } else if settings.user_broadcast.is_empty() {
+            shared.counters.unresolved_users.one();
+            self.confirm(frame, wires);
+        } else {
+            let edit = |line: &Line<'_>| users::personal(line, &settings.user_broadcast, true);
+            self.pass(frame, edit, &[(ORIGIN, destination)], wires);
         }
-        self.pass(frame, |line| personal(line, &last, true), &added, wires);
         Ok(())
+    }
+
+    /// Goes on with a SEND to each session of a user, as far as the broker's buffer shall be filled at once.
+    pub(super) fn spread_on(&mut self, shared: &Shared, wires: &mut impl Wires) {
+        let Some(mut spread) = self.spread.take() else { return };
+        let most = shared.settings.upstream_buffer.max(1);
+        let done = spread.write(self.version, &shared.settings, most, |parts| wires.upstream(parts));
+        match done {
+            Some(frame) => {
+                let frame = frame.clone();
+                self.owes(&frame.frame());
+            }
+            None => self.spread = Some(spread),
+        }
     }
 
     fn subscribe(
@@ -170,7 +182,13 @@ impl Open {
         let destination = frame.headers.get("destination").unwrap_or_default();
         let id = frame.headers.get("id");
         if !settings.status.is_empty() && destination == settings.status.as_str() {
-            self.status.insert(id.unwrap_or(destination).into_owned());
+            let id = id.unwrap_or(destination);
+            if self.status.len() + self.subscriptions.len() >= self.most_subscriptions {
+                return Err(self.too_many(settings));
+            }
+            // Not given back at UNSUBSCRIBE: a client that asks again and again shall reach its limit.
+            self.kept_bytes += id.len();
+            self.status.insert(id.into_owned());
             self.confirm(frame, wires);
             return Ok(());
         }
@@ -179,6 +197,7 @@ impl Open {
             if foreign || (!settings.queue_wildcards && is_queue_pattern(&destination)) {
                 return Err(not_yours(&destination));
             }
+            self.check_broadcast(&destination, shared)?;
             check_relayed(&destination, shared)?;
         }
         if settings.keep_ms > 0 {
@@ -194,13 +213,9 @@ impl Open {
         let settings = &shared.settings;
         let frame = Kept::of(frame);
         let size = frame.size() + id.len();
-        if self.subscriptions.len() >= self.most_subscriptions || self.kept_bytes + size > settings.pending_bytes {
-            let detail = format!(
-                "A client that is kept when the broker is lost may have {} subscriptions (limits.subscriptions) whose frames \
-                 have {} octets in all (relay.pending_size).",
-                self.most_subscriptions, settings.pending_bytes
-            );
-            return Err(Fault::new(fault::TOO_MANY_SUBSCRIPTIONS, detail));
+        let many = self.status.len() + self.subscriptions.len() >= self.most_subscriptions;
+        if (many && !self.subscriptions.contains_key(&id)) || self.kept_bytes + size > settings.pending_bytes {
+            return Err(self.too_many(settings));
         }
         self.kept_bytes += size;
         let serial = self.next_serial;
@@ -213,6 +228,15 @@ impl Open {
         self.forget(&id);
         self.subscriptions.insert(id, subscription);
         Ok(())
+    }
+
+    fn too_many(&self, settings: &Settings) -> Fault {
+        let detail = format!(
+            "A client that is kept when the broker is lost may have {} subscriptions (limits.subscriptions) whose frames have \
+             {} octets in all (relay.pending_size).",
+            self.most_subscriptions, settings.pending_bytes
+        );
+        Fault::new(fault::TOO_MANY_SUBSCRIPTIONS, detail)
     }
 
     fn forget(&mut self, id: &str) {
@@ -238,8 +262,8 @@ impl Open {
             };
             return self.pass_with(frame, edit, &[], receipt, wires);
         };
-        let edit = |line: &Line<'_>| personal(line, &own, receipt);
-        let added = added(&destination, shared);
+        let edit = |line: &Line<'_>| users::personal(line, &own, receipt);
+        let added = users::added(&destination, &shared.settings);
         self.pass_with(frame, edit, &added, receipt, wires);
     }
 
@@ -307,26 +331,6 @@ impl Open {
             wires.client(&[&encode::receipt(&receipt, self.version)], true);
         }
     }
-}
-
-/// The lines of a frame for a user destination: it is called `behind` there.
-fn personal<'e>(line: &Line<'_>, behind: &'e str, receipt: bool) -> Edit<'e> {
-    match line.name {
-        "destination" => Edit::Set(Cow::Borrowed(behind)),
-        ORIGIN => Edit::Drop,
-        "receipt" if !receipt => Edit::Drop,
-        _ => Edit::Keep,
-    }
-}
-
-/// What such a frame has besides.
-fn added<'a>(shown: &'a str, shared: &'a Shared) -> Vec<(&'a str, &'a str)> {
-    let own = shared
-        .settings
-        .user_headers
-        .iter()
-        .filter_map(|header| header.split_once(':'));
-    std::iter::once((ORIGIN, shown)).chain(own).collect()
 }
 
 /// Only destinations with the configured prefixes are relayed (none: all).

@@ -65,6 +65,7 @@ impl Relay {
             backoff: Backoff::new(settings.retry_first_ms, settings.retry_longest_ms, seed),
             epoch: 0,
             pending: Pending::default(),
+            spread: None,
             subscriptions: BTreeMap::new(),
             kept_bytes: 0,
             next_serial: 0,
@@ -80,7 +81,7 @@ impl Relay {
         }));
         match self.edge.authenticates {
             true => Ok(Step::Done),
-            false => self.go_on(),
+            false => self.seek(),
         }
     }
 
@@ -127,14 +128,14 @@ impl Relay {
         if may_send_to_users {
             open.user_send = UserSend::Any;
         }
-        match self.go_on() {
+        match self.seek() {
             Ok(step) => step,
             Err(fault) => self.fail(fault, wires),
         }
     }
 
     /// The client may have a connection to the broker.
-    fn go_on(&mut self) -> Result<Step, Fault> {
+    fn seek(&mut self) -> Result<Step, Fault> {
         let Shared {
             settings,
             counters,

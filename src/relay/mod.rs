@@ -48,6 +48,7 @@ pub use system::{Heard, System};
 pub use users::Users;
 
 use passage::{Kept, Pending};
+use users::Spread;
 
 /// Where frames for either side go. Each is given whole, in parts.
 pub trait Wires {
@@ -88,6 +89,14 @@ pub struct Shared {
     pub counters: Counters,
     /// What is known of the broker behind.
     pub upstream: Upstream,
+}
+
+impl Shared {
+    /// Whether nodes tell each other there of messages for users.
+    fn is_broadcast(&self, destination: &str) -> bool {
+        let broadcast = self.settings.user_broadcast.as_str();
+        !broadcast.is_empty() && destination == broadcast
+    }
 }
 
 /// One client's conversation with the broker behind.
@@ -135,6 +144,8 @@ struct Open {
     /// How often the broker was lost: deliveries before are not its any more.
     epoch: u32,
     pending: Pending,
+    /// A SEND to a user that has gone to some of its sessions.
+    spread: Option<Spread>,
     subscriptions: BTreeMap<String, Subscription>,
     /// Octets of `subscriptions`.
     kept_bytes: usize,
@@ -225,7 +236,9 @@ impl Relay {
         match &self.state {
             State::Connecting => true,
             State::Open(open) if open.admission != Admission::Given => false,
-            State::Open(open) if matches!(open.upstream, Up::Ready(_)) => open.receipts.len() < settings.receipts,
+            State::Open(open) if matches!(open.upstream, Up::Ready(_)) => {
+                open.spread.is_none() && open.pending.is_empty() && open.receipts.len() < settings.receipts
+            }
             State::Open(open) => {
                 let bytes = open.pending.bytes() + open.kept_bytes;
                 open.pending.frames() < settings.pending_frames
@@ -258,6 +271,24 @@ impl Relay {
     /// more: what was written is flushed if the session is over, and dropped if it goes on.
     pub fn has_upstream(&self) -> bool {
         matches!(&self.state, State::Open(open) if !matches!(open.upstream, Up::Waiting(_)))
+    }
+
+    /// Whether there is more for the broker than it was given at once: call [`Relay::go_on`] when it has taken that.
+    pub fn has_more(&self) -> bool {
+        match &self.state {
+            State::Open(open) if matches!(open.upstream, Up::Ready(_)) => {
+                open.spread.is_some() || !open.pending.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives the broker more of what there is.
+    pub fn go_on(&mut self, wires: &mut impl Wires, now: u64) -> Step {
+        if let State::Open(open) = &mut self.state {
+            open.spread_on(&self.shared, wires);
+        }
+        self.pass_pending(wires, now)
     }
 
     /// Whether the session is over.
@@ -394,7 +425,9 @@ impl Relay {
     /// A stopping server's client has nothing outstanding any more: it is told.
     fn settled(&mut self, wires: &mut impl Wires) -> Step {
         match &self.state {
-            State::Open(open) if open.stopping && open.receipts.is_empty() && open.leaving.is_none() => {
+            State::Open(open)
+                if open.stopping && open.receipts.is_empty() && open.spread.is_none() && open.leaving.is_none() =>
+            {
                 self.stop(wires)
             }
             _ => Step::Done,

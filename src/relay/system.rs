@@ -1,13 +1,11 @@
 //! Our own connection to the broker: whether it is there is known by it, what the embedding program sends goes over it,
 //! and messages for users whom another node could not resolve come over it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::passage::{head, Edit};
-use super::users::{self, ORIGIN};
+use super::users::{self, Spread, ORIGIN};
 use super::{Lost, Shared};
-use crate::stomp::{encode, Beat, Command, Frame, HeartBeat, Limits, Line, Liveness, Version};
+use crate::stomp::{encode, Beat, Command, Frame, Headers, HeartBeat, Limits, Liveness, Version};
 
 /// What RECEIPTs of the embedding program's SENDs are called.
 const RECEIPT: &str = "p-";
@@ -21,6 +19,7 @@ pub struct System {
     by: Option<u64>,
     liveness: Liveness,
     sent: u64,
+    spread: Option<Spread>,
 }
 
 /// What a frame of the broker means for the owner of the connection.
@@ -61,6 +60,7 @@ impl System {
             by,
             liveness: Liveness::none(now),
             sent: 0,
+            spread: None,
         }
     }
 
@@ -112,30 +112,48 @@ impl System {
     }
 
     /// A message for a user whom another node does not know: one SEND for each session here. It is not sent round again.
-    fn resolve(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+    fn resolve(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        const OF_THE_DELIVERY: [&str; 7] = [
+            "subscription",
+            "message-id",
+            "ack",
+            "redelivered",
+            "timestamp",
+            "expires",
+            "receipt",
+        ];
         let origin = frame.headers.get(ORIGIN).unwrap_or_default();
         let Some((user, to)) = users::other(&origin) else {
             return;
         };
-        let shown = format!("{}{to}", users::PREFIX);
-        for token in self.shared.users.sessions(&user) {
-            let behind = users::behind(to, &token);
-            let edit = |line: &Line<'_>| match line.name {
-                "destination" => Edit::Set(Cow::Borrowed(behind.as_str())),
-                ORIGIN | "subscription" | "message-id" | "ack" | "redelivered" | "timestamp" | "expires" => Edit::Drop,
-                _ => Edit::Keep,
-            };
-            let own = self.shared.settings.user_headers.iter();
-            let own = own.filter_map(|header| header.split_once(':'));
-            let added: Vec<(&str, &str)> = std::iter::once((ORIGIN, shown.as_str())).chain(own).collect();
-            let send = Frame {
-                command: Command::Send,
-                headers: frame.headers.clone(),
-                body: frame.body,
-            };
-            out.extend_from_slice(&head(&send, self.version, edit, &added));
-            out.extend_from_slice(frame.body);
-            out.push(0);
+        let lines = frame.headers.lines().iter().copied();
+        let passing = lines.filter(|line| !OF_THE_DELIVERY.contains(&line.name));
+        let send = Frame {
+            command: Command::Send,
+            headers: Headers::new(passing, frame.headers.is_escaped()),
+            body: frame.body,
+        };
+        let sessions = self.shared.users.sessions(&user);
+        if !sessions.is_empty() {
+            self.spread = Some(Spread::new(&send, to, sessions));
+            self.go_on(out);
+        }
+    }
+
+    /// Whether a message is on its way to many sessions: until it has gone to all of them, by [`System::go_on`], no
+    /// further frame may be given.
+    pub fn has_more(&self) -> bool {
+        self.spread.is_some()
+    }
+
+    /// Appends more of it.
+    pub fn go_on(&mut self, out: &mut Vec<u8>) {
+        let Some(mut spread) = self.spread.take() else { return };
+        let settings = &self.shared.settings;
+        let most = settings.upstream_buffer.max(1);
+        let write = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+        if spread.write(self.version, settings, most, write).is_none() {
+            self.spread = Some(spread);
         }
     }
 

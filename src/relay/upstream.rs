@@ -6,7 +6,7 @@ use super::away::delivery_mark;
 use super::client::{acknowledgement, DISCONNECTED};
 use super::passage::{head, Edit};
 use super::users::{self, ORIGIN};
-use super::{Close, Lost, Open, Relay, Shared, State, Step, Up, Wires};
+use super::{Close, Lost, Open, Relay, Shared, State, Step, Up, UserSend, Wires};
 use crate::stomp::{Command, Frame, Line, Version};
 
 /// The broker said ERROR: its own words have been passed on.
@@ -92,8 +92,9 @@ impl Open {
             (Some(mark), true) => Some(format!("{mark}{}", frame.headers.get(id).unwrap_or_default())),
             _ => None,
         };
+        let hidden = self.user_send != UserSend::Any && shared.is_broadcast(&destination);
         match users::owner(&destination) {
-            Some((_, owner)) if owner != token => {
+            owned if hidden || owned.is_some_and(|(_, owner)| owner != token) => {
                 // A subscription by pattern would have shown somebody else's.
                 shared.counters.withheld.one();
                 if let (Some(id), Version::V1_2) = (frame.headers.get("ack"), self.version) {

@@ -1,7 +1,12 @@
 //! `/user` destinations at this edge: whose sessions are here, and what their destinations are called behind.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::passage::{head, Edit, Kept};
+use super::Settings;
+use crate::stomp::{Frame, Line, Version};
 
 /// What user destinations begin with.
 pub(super) const PREFIX: &str = "/user";
@@ -77,6 +82,74 @@ impl Drop for Entry {
             }
         }
     }
+}
+
+/// A SEND on its way to each session of a user, so many octets at a time.
+#[derive(Debug)]
+pub(super) struct Spread {
+    frame: Kept,
+    /// The destination without the user.
+    to: String,
+    tokens: VecDeque<Box<str>>,
+}
+
+impl Spread {
+    pub(super) fn new(frame: &Frame<'_>, to: &str, sessions: Vec<Box<str>>) -> Spread {
+        Spread {
+            frame: Kept::of(frame),
+            to: to.to_owned(),
+            tokens: sessions.into(),
+        }
+    }
+
+    /// Writes copies until there are none left or `most` octets were written; the frame, if it is done. The RECEIPT is
+    /// asked for with the last.
+    pub(super) fn write(
+        &mut self,
+        version: Version,
+        settings: &Settings,
+        most: usize,
+        mut write: impl FnMut(&[&[u8]]),
+    ) -> Option<&Kept> {
+        let frame = self.frame.frame();
+        let shown = format!("{PREFIX}{}", self.to);
+        let mut written = 0;
+        while written < most {
+            let Some(token) = self.tokens.pop_front() else { break };
+            let behind = behind(&self.to, &token);
+            let last = self.tokens.is_empty();
+            let head = head(
+                &frame,
+                version,
+                |line| personal(line, &behind, last),
+                &added(&shown, settings),
+            );
+            written += head.len() + frame.body.len();
+            write(&[&head, frame.body, &[0]]);
+        }
+        self.tokens.is_empty().then_some(&self.frame)
+    }
+
+    /// The RECEIPT that the sender waits for.
+    pub(super) fn receipt(&self) -> Option<String> {
+        self.frame.frame().headers.get("receipt").map(Cow::into_owned)
+    }
+}
+
+/// The lines of a frame for a user destination: it is called `behind` there.
+pub(super) fn personal<'e>(line: &Line<'_>, behind: &'e str, receipt: bool) -> Edit<'e> {
+    match line.name {
+        "destination" => Edit::Set(Cow::Borrowed(behind)),
+        ORIGIN => Edit::Drop,
+        "receipt" if !receipt => Edit::Drop,
+        _ => Edit::Keep,
+    }
+}
+
+/// What such a frame has besides.
+pub(super) fn added<'a>(shown: &'a str, settings: &'a Settings) -> Vec<(&'a str, &'a str)> {
+    let own = settings.user_headers.iter().filter_map(|header| header.split_once(':'));
+    std::iter::once((ORIGIN, shown)).chain(own).collect()
 }
 
 /// The destination behind of `/user/DEST` for the session with `token`; `None` if it is no user destination.

@@ -3,6 +3,7 @@
 mod away;
 mod connecting;
 mod passing;
+mod random;
 mod users;
 
 use std::sync::Arc;

@@ -246,3 +246,79 @@ fn r14_what_the_program_sends_is_numbered_and_confirmed() {
         Heard::Nothing
     );
 }
+
+#[test]
+fn a_large_message_to_many_sessions_goes_out_in_parts_and_others_wait() {
+    let shared = shared(|settings| settings.upstream_buffer = 1_000);
+    let scenes: Vec<Scene> = (2..=10).map(|id| sender(&shared, id)).collect();
+    let mut scene = sender(&shared, 1);
+    let body = "x".repeat(600);
+    scene.client(&format!("SEND\ndestination:/user/ann/queue/pos\nreceipt:r\n\n{body}^"));
+    assert_eq!(scene.for_broker().matches("SEND\n").count(), 2);
+    assert!(scene.relay.has_more() && !scene.relay.accepts_input());
+    scene.client("SEND\ndestination:/topic/a\n\nafter^");
+    assert_eq!(scene.for_broker(), "", "its turn comes");
+    assert_eq!(scene.relay.shutdown(&mut scene.written), Step::Done);
+    let mut parts = Vec::new();
+    while scene.relay.has_more() {
+        scene.relay.go_on(&mut scene.written, 0);
+        parts.push(scene.for_broker());
+    }
+    let counts: Vec<usize> = parts.iter().map(|part| part.matches("-user").count()).collect();
+    assert_eq!(counts, [2, 2, 2, 2]);
+    let last = parts.concat();
+    assert_eq!(last.matches("\nreceipt:r\n").count(), 1);
+    assert!(last.ends_with("SEND\ndestination:/topic/a\n\nafter^"));
+    drop(scenes);
+}
+
+#[test]
+fn what_has_gone_to_some_sessions_is_in_doubt_when_the_broker_is_lost() {
+    let shared = shared(|settings| {
+        settings.upstream_buffer = 1;
+        settings.keep_ms = 60_000;
+    });
+    let _other = sender(&shared, 2);
+    let mut scene = sender(&shared, 1);
+    scene.client("SEND\ndestination:/user/ann/queue/pos\nreceipt:r\n\nx^");
+    assert!(scene.relay.has_more());
+    scene.lose(Lost::Closed);
+    assert!(scene
+        .for_client()
+        .contains("\ncode:broker-lost-receipt\nreceipt-id:r\n"));
+    let mut scene = sender(&shared, 3);
+    scene
+        .client("SEND\ndestination:/user/ann/queue/pos\n\nx^")
+        .lose(Lost::Closed);
+    assert_eq!((scene.last.clone(), scene.relay.has_more()), (Step::Done, false));
+}
+
+#[test]
+fn the_destination_of_the_broadcast_is_no_way_to_users() {
+    let broadcast = |settings: &mut Settings| settings.user_broadcast = "/topic/unresolved".into();
+    for text in [
+        "SEND\ndestination:/topic/unresolved\nsimpOrigDestination:/user/bob/queue/x\n\nforged^",
+        "SUBSCRIBE\nid:0\ndestination:/topic/unresolved\n\n^",
+    ] {
+        let mut scene = Scene::connected(broadcast);
+        scene.client(text);
+        assert_eq!(scene.closed(), Some((1008, "not-owner")), "{text}");
+        let mut trusted = sending(broadcast);
+        trusted.client(text);
+        assert_eq!(trusted.last, Step::Done);
+    }
+    let mut scene = Scene::connected(broadcast);
+    scene.broker("MESSAGE\nsubscription:0\ndestination:/topic/unresolved\nsimpOrigDestination:/user/bob/queue/x\n\nP^");
+    assert_eq!(scene.for_client(), "");
+}
+
+#[test]
+fn subscriptions_to_the_status_are_bounded_too() {
+    let mut scene = Scene::connected(|_| {});
+    for id in 0..3 {
+        scene.client(&format!("SUBSCRIBE\nid:{id}\ndestination:/relay/status\n\n^"));
+        assert_eq!(scene.last, Step::Done);
+    }
+    scene.client("SUBSCRIBE\nid:3\ndestination:/relay/status\n\n^");
+    assert_eq!(scene.closed(), Some((1008, "too-many-subscriptions")));
+}

@@ -208,6 +208,11 @@ impl<T: Transport> Connection<T> {
             return Ok(Rest::Idle);
         }
         self.dial(cx, now);
+        while self.is_open() && self.parts.relay.has_more() && !self.broker_is_full() {
+            let (relay, mut both) = self.relay();
+            let step = relay.go_on(&mut both, now.mono);
+            self.obey(step);
+        }
         let read = self.read(cx, now)?;
         self.admit(cx);
         if stage == Stage::Draining {
@@ -220,6 +225,7 @@ impl<T: Transport> Connection<T> {
         // What held one side may have been written just now.
         let go_on = |rest: Rest, held: bool| rest == Rest::Spent || (rest == Rest::Held && !held);
         let more = go_on(read, self.client_is_held()) || go_on(answered, self.broker_is_held());
+        let more = more || (self.parts.relay.has_more() && !self.broker_is_full());
         let dials = self.is_open() && self.parts.relay.dials(now.mono);
         if dials {
             let shared = Arc::clone(&self.parts.behind.shared);

@@ -134,11 +134,20 @@ impl<'a> Line<'a> {
             return Err(why);
         }
         self.write(cx, now)?;
-        Ok(more)
+        Ok(more || (self.system.has_more() && self.waiting() < MOST_WAITING))
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: u64) -> Result<bool, Lost> {
         for _ in 0..TURN_FRAMES {
+            if self.system.has_more() {
+                if self.waiting() >= MOST_WAITING {
+                    // Silence is ours now, not the broker's.
+                    self.system.heard(now);
+                    return Ok(false);
+                }
+                self.system.go_on(&mut self.out);
+                continue;
+            }
             match self.tcp.poll_input(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Input::Octets) => {

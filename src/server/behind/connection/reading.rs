@@ -17,13 +17,17 @@ const TURN_OCTETS: usize = 64 << 10;
 const REPLIES_WAITING: usize = 16 << 10;
 
 impl<T: Transport> Connection<T> {
-    /// Whether the client waits for the broker to take what it has sent.
-    pub(super) fn client_is_held(&self) -> bool {
-        let full = match &self.line {
+    /// Whether as much waits to be written to the broker as may.
+    pub(super) fn broker_is_full(&self) -> bool {
+        match &self.line {
             Line::Open(open) => waiting(&open.tcp) > self.parts.behind.shared.settings.upstream_buffer as u64,
             Line::None | Line::Dialling(_) | Line::Ending(..) => false,
-        };
-        full || !self.parts.relay.accepts_input()
+        }
+    }
+
+    /// Whether the client waits for the broker to take what it has sent.
+    pub(super) fn client_is_held(&self) -> bool {
+        self.broker_is_full() || !self.parts.relay.accepts_input()
     }
 
     /// Whether the broker waits for the client to take what it has sent.
