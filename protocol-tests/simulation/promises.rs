@@ -81,6 +81,8 @@ pub struct Transaction {
     pub counts: Option<bool>,
     /// It was asked for when the broker crashed, or when its client went.
     pub doubted: bool,
+    /// The broker has crashed since.
+    pub crashed: bool,
 }
 
 /// Whose order it is: the place, the publisher, the priority; and the group, if more than one consumer may have it.
@@ -312,7 +314,12 @@ impl Promises {
             }
         }
         for transaction in &mut self.transactions {
+            if transaction.doubted && !transaction.crashed {
+                // What was handed out before may not have been on disk.
+                transaction.counts = None;
+            }
             transaction.doubted |= transaction.counts.is_none();
+            transaction.crashed |= transaction.doubted;
         }
         self.last.clear();
         self.shared.clear();
