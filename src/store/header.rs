@@ -182,14 +182,13 @@ pub(super) enum Found {
     Sound(Extent, Copies),
 }
 
-/// Which copies could be read.
+/// How many of the copies could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copies {
     Both,
-    /// The one that is written first: it says the latest.
-    First,
-    /// The other one. It may be what the file said before: so it is if the process ended while the first was written.
-    Second,
+    /// If it is the second, that may be what the file said before: so it is if the process ended while the first was
+    /// written. Nothing can have been written then to the segments that only the first names.
+    One,
 }
 
 impl HeadFile {
@@ -213,8 +212,7 @@ impl HeadFile {
         Ok(Ok(match copies {
             [Some(first), Some(second)] if second.generation > first.generation => Found::Sound(second, Copies::Both),
             [Some(first), Some(_)] => Found::Sound(first, Copies::Both),
-            [Some(first), None] => Found::Sound(first, Copies::First),
-            [None, Some(second)] => Found::Sound(second, Copies::Second),
+            [Some(one), None] | [None, Some(one)] => Found::Sound(one, Copies::One),
             [None, None] => Found::Damaged,
         }))
     }

@@ -13,7 +13,7 @@ use crate::store::disk::{Disk, DiskFile};
 use crate::store::header::{Copies, Extent, Found as FoundHead, HeadFile, Header, Tail, Unread, HEADER};
 use crate::store::index::{Change, Index, Slot};
 use crate::store::record::{Entry, Seal};
-use crate::store::scan::{Found, Scanner, Spot};
+use crate::store::scan::{Scanner, Spot};
 use crate::store::shelf::Shelf;
 use crate::store::Error;
 
@@ -51,16 +51,6 @@ struct Candidate {
     header: Option<Header>,
 }
 
-impl Candidate {
-    /// It was begun, and nothing was ever written to it.
-    fn is_untouched(&self, segment: u32, salt: u32) -> bool {
-        let file = Arc::clone(&self.file);
-        let mut scanner = Scanner::new(file, Seal { salt, segment }, self.length, None, None);
-        let whole = self.header.is_some() && self.length.is_multiple_of(UNIT);
-        whole && matches!(scanner.next(), Found::End)
-    }
-}
-
 /// A segment that is part of the log, with what the next one's header says of its end.
 struct Link {
     number: u32,
@@ -94,12 +84,9 @@ pub(in crate::store) fn look(disk: &Arc<dyn Disk>) -> Result<Look, Error> {
     let candidates = look.candidates()?;
     match head {
         FoundHead::Sound(extent, Copies::Both) => look.head = Some(extent),
-        FoundHead::Sound(extent, copies) => {
+        FoundHead::Sound(extent, Copies::One) => {
             look.found(0, (0, 0), Flaw::Copy);
-            look.head = Some(match copies {
-                Copies::Second => brought_up_to_date(extent, &candidates),
-                _ => extent,
-            });
+            look.head = Some(extent);
         }
         FoundHead::Missing if candidates.is_empty() => {}
         FoundHead::Missing | FoundHead::Damaged => look.found(0, (0, 0), Flaw::Head),
@@ -115,22 +102,6 @@ pub(in crate::store) fn look(disk: &Arc<dyn Disk>) -> Result<Look, Error> {
     }
     look.finish();
     Ok(look)
-}
-
-/// What the `head` file says, if that may be from before the last segment was begun: it was written again before
-/// anything was written to that.
-fn brought_up_to_date(extent: Extent, candidates: &BTreeMap<u32, Candidate>) -> Extent {
-    let later = candidates.range(extent.last + 1..).rev();
-    let mut used = later.filter(|(number, candidate)| !candidate.is_untouched(**number, extent.salt));
-    let Some((last, _)) = used.next() else {
-        return extent;
-    };
-    let first = if extent.last == 0 { 0 } else { extent.first };
-    Extent {
-        first,
-        last: *last,
-        ..extent
-    }
 }
 
 impl Look {

@@ -69,6 +69,35 @@ fn a_segment_that_was_begun_in_vain_is_not_missed() {
 }
 
 #[test]
+fn what_is_left_of_a_segment_that_was_never_made_is_no_damage() {
+    // Twice the process stops while it begins a segment: in the segment's header, and, if the disk lives that long once
+    // more, while it tells the head file of the next.
+    for (first, second) in (0..200)
+        .step_by(3)
+        .flat_map(|first| [(first, 100), (first, 180), (first, 250)])
+    {
+        let disk = Simulated::new();
+        let Opened { store, .. } = open(&disk);
+        declare(&store, 1);
+        append(&store, 1, 1, b"promised", None);
+        store.step();
+        append(&store, 1, 2, &[2; 8000], None);
+        for fuel in [first, second] {
+            disk.set_faults(Faults {
+                fuel: Some(fuel),
+                ..Faults::default()
+            });
+            store.step();
+        }
+        for crash in CRASHES {
+            let opened = open(&disk.crash(crash));
+            assert_eq!(losses(&opened), Vec::<&Damage>::new(), "{first}, {second}, {crash:?}");
+            assert_eq!(found(&opened, 1), Some(vec![1]));
+        }
+    }
+}
+
+#[test]
 fn the_last_segment_and_one_copy_of_the_head_file_are_lost_and_both_are_said() {
     for copy in [0, 4096] {
         let disk = Simulated::new();
