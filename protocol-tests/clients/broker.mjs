@@ -6,15 +6,15 @@ import { connect, createServer } from 'node:net';
 /** Seconds between the end and the new start, so that whoever comes back at once meets a closed port. */
 const AWAY = 3;
 
-/** Starts the binary with nothing but its addresses; restart() kills it without warning and starts it again. */
-export async function ours(binary, log) {
+/** Starts the binary with its addresses, and nothing else unless `more` is given; restart() kills it without warning and starts it again. */
+export async function ours(binary, log, more = []) {
   const [tcp, webSocket] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const output = createWriteStream(log);
   let child;
   process.on('exit', () => child?.kill('SIGKILL'));
 
   const start = async () => {
-    child = spawn(binary, ['--ephemeral', '--tcp', tcp, '--websocket', webSocket]);
+    child = spawn(binary, ['--ephemeral', '--tcp', tcp, '--websocket', webSocket, ...more]);
     child.stdout.pipe(output, { end: false });
     child.stderr.pipe(output, { end: false });
     for (const address of [tcp, webSocket]) await accepting(address, child, log);
