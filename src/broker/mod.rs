@@ -28,6 +28,7 @@ pub mod topic;
 pub mod users;
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -135,7 +136,7 @@ impl Broker {
             },
             lasting,
             // A letter first: no id of this form reads as the place of a delivery (`serial-tag`).
-            boot: format!("m{:x}", seed & 0xffff_ffff_ffff).into(),
+            boot: format!("m{:x}", one_way(seed, "boot", 0) & 0xffff_ffff_ffff).into(),
             seed,
             next_message: AtomicU64::new(1),
             next_session: AtomicU64::new(1),
@@ -239,13 +240,8 @@ impl Broker {
 
     /// The part of a session's temporary names that others cannot guess, from its secret id.
     pub fn token(&self, session_id: u128) -> String {
-        let mix = |mut x: u64| {
-            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            x ^ (x >> 31)
-        };
-        let high = mix((session_id >> 64) as u64 ^ self.seed);
-        let low = mix(session_id as u64 ^ self.seed.rotate_left(32) ^ high);
+        let high = one_way(self.seed, "token", session_id);
+        let low = one_way(self.seed, "more of the token", session_id);
         format!("{high:016x}{low:016x}")
     }
 
@@ -514,4 +510,12 @@ impl Broker {
             }
         }
     }
+}
+
+/// What may be shown of the seed: it tells neither the seed, which keys the hashes of names that clients choose, nor
+/// `secret`. SipHash with the seed before and behind, since the standard library takes no key.
+fn one_way(seed: u64, purpose: &str, secret: u128) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, purpose, secret, seed).hash(&mut hasher);
+    hasher.finish()
 }
