@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::disk::Disk;
 use super::{body, header, Client, Step, World};
 use crate::broker::settings::{Policy, QueuePolicy, TopicPolicy, WhenFull};
-use crate::broker::{self, Volatile};
+use crate::broker::{self, Journal, Volatile};
 use crate::session::settings::{App, Workers};
 use crate::session::{Answer, Authentication, Credentials, Principal, Settings};
 
@@ -488,4 +489,26 @@ fn nobody_sends_to_workers_directly() {
     other.send(&world, &format!("SUBSCRIBE\nid:1\ndestination:{address}\n\n"));
     assert_eq!(header(&one(&world, &mut other), "code"), Some("not-owner"));
     assert_eq!(worker.take(&world), [""; 0]);
+}
+
+#[test]
+fn what_is_persistent_waits_on_disk_for_the_next_worker_of_its_name() {
+    let disk = Arc::new(Disk::default());
+    let journal = Arc::clone(&disk) as Arc<dyn Journal>;
+    let mut world = World::with(broker::Settings::default(), settings(), journal);
+    let (mut worker, mut joe) = (world.client(), world.client_with("login:joe\n"));
+    work(&world, &mut worker, "orders/*", "ack:client-individual\n");
+    joe.send(&world, "SEND\ndestination:/app/orders/7\npersistent:true\n\nbuy");
+    disk.tell(&world.broker, world.now);
+    assert_eq!(worker.bodies(&world), ["buy"]);
+    drop((worker, joe));
+    assert_eq!(world.restart(&disk).messages, 1);
+    let mut worker = world.client();
+    work(&world, &mut worker, "orders/*", "ack:client-individual\n");
+    disk.tell(&world.broker, world.now);
+    let request = one(&world, &mut worker);
+    let told = ["user", "destination", "redelivered"].map(|name| header(&request, name));
+    assert_eq!(told, [Some("joe"), Some("/app/orders/7"), Some("true")]);
+    // Whoever asked has gone, and the answer is nobody's.
+    assert_eq!(reply(&world, &mut worker, &request, "sold"), Step::Done);
 }
