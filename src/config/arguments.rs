@@ -37,7 +37,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: StoreVerb,
     },
-    /// Ask for a password and print the [[users]] entry for the configuration file.
+    /// Ask for a password and print the `[[users]]` entry for the configuration file.
     Passwd {
         /// The user's name: what its clients say as login.
         name: String,
