@@ -140,9 +140,10 @@ impl Log {
                 ..self.head.extent
             });
         }
+        // Not while a segment may count that says how far this one goes.
         if active.number == self.tail.segment && self.vain.is_empty() {
-            // Its room may be what the next one needs. Not while a segment may count that says how far this one goes.
-            let _ = active.file.truncate((self.tail.end / UNIT + 1) * UNIT);
+            // If this fails it stays longer than it need be.
+            let _ = active.shorten(self.tail.end);
         }
         if let Some(segment) = self.segments.get_mut(&self.tail.segment) {
             segment.end = self.tail.end;
@@ -352,6 +353,15 @@ impl Active {
         };
         self.allocated = allocated?;
         self.sync()
+    }
+
+    /// Gives up the room behind `end` that is not needed: it may be what the next segment needs. What a commit that
+    /// failed has left there is wiped out before: a file that ends with a record is one that has been cut.
+    fn shorten(&self, end: u64) -> io::Result<()> {
+        let least = (end / UNIT + 1) * UNIT;
+        self.file.write_at(&vec![0; (least - end) as usize], end)?;
+        self.file.sync()?;
+        self.file.truncate(least)
     }
 
     fn sync(&mut self) -> io::Result<()> {
