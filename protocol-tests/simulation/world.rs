@@ -444,6 +444,8 @@ impl World {
                 some |= self.turn(at)?;
                 some |= self.take(at, u64::MAX)?;
             }
+            // A turn may have written something without a word to the client: a SEND that had waited for room.
+            some |= self.step();
             if !some {
                 // Who is to be told of a broken promise has been told.
                 self.unwell = false;
