@@ -11,6 +11,7 @@ mod drain;
 mod durable;
 mod ground;
 mod operations;
+mod oracle;
 mod paper;
 mod places;
 mod promises;

@@ -314,8 +314,9 @@ impl Promises {
             }
         }
         for transaction in &mut self.transactions {
-            if transaction.doubted && !transaction.crashed {
-                // What was handed out before may not have been on disk.
+            if transaction.counts == Some(true) && transaction.doubted && !transaction.crashed {
+                // What was handed out before may not have been on disk. That it was dropped is for good: what it
+                // would have settled was given to others, who may have settled it since.
                 transaction.counts = None;
             }
             transaction.doubted |= transaction.counts.is_none();

@@ -1,0 +1,95 @@
+//! The oracle itself: what it takes for evidence, and what it must not let pass.
+
+use std::collections::BTreeMap;
+
+use crate::places::PLACES;
+use crate::promises::{Broken, Fact, Given, Gone, Key, Promises, Transaction};
+use crate::wire::Frame;
+
+const ACKED: Key = (1, 0);
+const SENT: Key = (2, 0);
+
+fn fact(key: Key, transaction: Option<usize>) -> Fact {
+    Fact {
+        sent: Frame::new("SEND")
+            .with("destination", PLACES[key.1].name)
+            .with("n", key.0),
+        persistent: true,
+        receipted: transaction.is_none(),
+        sure: true,
+        gone: Gone::No,
+        seen: transaction.is_none(),
+        dead: false,
+        rejected: false,
+        doubted: false,
+        tries: 0,
+        expires: None,
+        due_as_sent: 0,
+        due: 0,
+        due_for_good: 0,
+        due_at_last: 0,
+        order: None,
+        transaction,
+    }
+}
+
+/// A message that came, and a COMMIT that settles it and sends another, whose client goes while it waits for room.
+fn in_doubt() -> Promises {
+    let mut promises = Promises::default();
+    promises.facts.insert(ACKED, fact(ACKED, None));
+    promises.facts.insert(SENT, fact(SENT, Some(0)));
+    promises.transactions.push(Transaction {
+        sends: vec![SENT],
+        acks: vec![ACKED],
+        ..Transaction::default()
+    });
+    promises.settled(&[ACKED], Gone::Now);
+    promises.doubt_commit(0);
+    promises
+}
+
+fn comes(promises: &mut Promises, key: Key, redelivered: bool) -> Result<Key, Broken> {
+    let frame = Frame::new("MESSAGE")
+        .with("destination", PLACES[key.1].name)
+        .with("n", key.0)
+        .with("redelivered", redelivered);
+    promises.delivered(&Given {
+        frame: &frame,
+        place: key.1,
+        dead: false,
+        now: 0,
+    })
+}
+
+#[test]
+fn a_commit_that_was_dropped_is_not_kept_because_another_settled_its_message() {
+    let mut promises = in_doubt();
+    assert_eq!(comes(&mut promises, ACKED, true), Ok(ACKED));
+    promises.settled(&[ACKED], Gone::Now);
+    promises.crash();
+    assert_eq!(promises.drained(&BTreeMap::new(), 0), Ok(()));
+}
+
+#[test]
+fn a_commit_that_was_seen_before_a_crash_may_be_lost_in_it() {
+    let mut promises = in_doubt();
+    assert_eq!(comes(&mut promises, SENT, false), Ok(SENT));
+    promises.crash();
+    assert_eq!(comes(&mut promises, ACKED, true), Ok(ACKED));
+    assert_eq!(promises.drained(&BTreeMap::from([(ACKED, 1)]), 0), Ok(()));
+}
+
+#[test]
+fn half_a_commit_is_found() {
+    let mut promises = in_doubt();
+    promises.crash();
+    assert_eq!(comes(&mut promises, ACKED, true), Ok(ACKED));
+    let broken = comes(&mut promises, SENT, false).err().unwrap_or_default();
+    assert!(broken.starts_with("a part of a transaction counts"), "{broken}");
+
+    let mut promises = in_doubt();
+    promises.crash();
+    assert_eq!(comes(&mut promises, SENT, false), Ok(SENT));
+    let broken = comes(&mut promises, ACKED, true).err().unwrap_or_default();
+    assert!(broken.starts_with("a part of a transaction counts"), "{broken}");
+}
