@@ -41,8 +41,8 @@ pub enum Meaning {
     Committed(usize),
     /// The durable subscription is there for good; how often it had been subscribed.
     Subscribed(usize, u32),
-    /// A durable subscription is gone for good with these messages.
-    Removed(usize, Vec<Key>),
+    /// A durable subscription is gone for good with these messages; how often it had been subscribed.
+    Removed(usize, u32, Vec<Key>),
 }
 
 /// A delivery that is not settled: the id to acknowledge by, what it is, and its `delivery-count`.

@@ -23,7 +23,7 @@ struct Durable {
     there: There,
     /// A RECEIPT said so.
     for_good: bool,
-    /// It was removed, and no RECEIPT has said so.
+    /// It was removed or may have been, and no RECEIPT has said so: a crash may bring it back.
     removing: bool,
     /// How often it was subscribed.
     times: u32,
@@ -48,7 +48,7 @@ impl Durables {
     }
 
     /// A SUBSCRIBE was taken; how many of it have been.
-    fn subscribed(&mut self, place: usize) -> u32 {
+    pub fn subscribed(&mut self, place: usize) -> u32 {
         let durable = self.0.entry(place).or_default();
         durable.for_good &= durable.there == There::Yes;
         durable.there = There::Yes;
@@ -65,8 +65,21 @@ impl Durables {
         }
     }
 
+    /// A SUBSCRIBE was refused as one too many: there is none, until a crash brings back one that was removed.
     pub fn is_not_there(&mut self, place: usize) {
-        self.0.insert(place, Durable::default());
+        let durable = self.0.entry(place).or_default();
+        *durable = Durable {
+            removing: durable.removing,
+            times: durable.times,
+            ..Durable::default()
+        };
+    }
+
+    /// It may have been removed, and that may be on disk or not.
+    fn may_be_removed(&mut self, place: usize) {
+        let durable = self.0.entry(place).or_default();
+        durable.there = There::Perhaps;
+        durable.removing = true;
     }
 
     /// Nobody has taken its messages for too long.
@@ -76,7 +89,8 @@ impl Durables {
         }
     }
 
-    fn removed(&mut self, place: usize) {
+    /// It was removed, which no RECEIPT has said yet.
+    pub fn removed(&mut self, place: usize) {
         let durable = self.0.entry(place).or_default();
         *durable = Durable {
             removing: true,
@@ -85,8 +99,15 @@ impl Durables {
         };
     }
 
-    pub fn removed_for_good(&mut self, place: usize) {
-        self.0.entry(place).or_default().removing = false;
+    pub fn removed_for_good(&mut self, place: usize, times: u32) {
+        let durable = self.0.entry(place).or_default();
+        // Of one that was made and removed again since, it says nothing.
+        durable.removing &= durable.times != times;
+    }
+
+    /// How often it was subscribed.
+    pub fn times(&self, place: usize) -> u32 {
+        self.0.get(&place).map_or(0, |durable| durable.times)
     }
 
     /// So many take its messages now.
@@ -103,6 +124,7 @@ impl Durables {
         for (place, durable) in &mut self.0 {
             if after > 0 && durable.there == There::Yes && over(durable) {
                 durable.there = There::Perhaps;
+                durable.removing = true;
                 expired.push(*place);
             }
         }
@@ -225,7 +247,8 @@ impl World {
             0 => self.promises.removed(place, was_there),
             _ => Vec::new(),
         };
-        let went_on = self.send(at, &frame, Meaning::Removed(place, keys.clone()))?;
+        let times = self.durables.times(place);
+        let went_on = self.send(at, &frame, Meaning::Removed(place, times, keys.clone()))?;
         if let (false, 1..) = (went_on, others) {
             let error = self.last_words(at)?;
             return match self.unwell || error.is_some_and(|error| error.is("code", "not-owner")) {
@@ -244,7 +267,7 @@ impl World {
         }
         if !went_on {
             self.promises.settled(&keys, crate::promises::Gone::Perhaps);
-            self.durables.0.entry(place).or_default().there = There::Perhaps;
+            self.durables.may_be_removed(place);
             return Ok(());
         }
         self.mark("durable: removed");

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::places::PLACES;
+use crate::durable::{Durables, There};
+use crate::places::{PLACES, QUEUES};
 use crate::promises::{Broken, Fact, Given, Gone, Key, Promises, Transaction};
 use crate::wire::Frame;
 
@@ -92,4 +93,36 @@ fn half_a_commit_is_found() {
     assert_eq!(comes(&mut promises, SENT, false), Ok(SENT));
     let broken = comes(&mut promises, ACKED, true).err().unwrap_or_default();
     assert!(broken.starts_with("a part of a transaction counts"), "{broken}");
+}
+
+/// A durable subscription that is on disk, and was removed without RECEIPT.
+fn removed() -> Durables {
+    let mut durables = Durables::default();
+    let times = durables.subscribed(QUEUES);
+    durables.receipted(QUEUES, times);
+    durables.removed(QUEUES);
+    durables
+}
+
+#[test]
+fn a_crash_may_undo_a_removal_though_one_too_many_was_refused_meanwhile() {
+    let mut durables = removed();
+    durables.subscribed(QUEUES);
+    durables.is_not_there(QUEUES);
+    assert_eq!(durables.there(QUEUES), There::No);
+    assert_eq!(durables.crash(), [QUEUES]);
+    assert_eq!(durables.there(QUEUES), There::Perhaps);
+}
+
+#[test]
+fn the_receipt_of_a_removal_is_for_that_one() {
+    let mut durables = removed();
+    durables.removed_for_good(QUEUES, 1);
+    assert_eq!(durables.crash(), [0; 0]);
+
+    let mut durables = removed();
+    durables.subscribed(QUEUES);
+    durables.removed(QUEUES);
+    durables.removed_for_good(QUEUES, 1);
+    assert_eq!(durables.crash(), [QUEUES]);
 }

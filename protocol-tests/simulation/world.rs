@@ -251,8 +251,8 @@ impl World {
                 promises.settled(&acks, Gone::Yes);
             }
             Meaning::Subscribed(place, times) => self.durables.receipted(place, times),
-            Meaning::Removed(place, keys) => {
-                self.durables.removed_for_good(place);
+            Meaning::Removed(place, times, keys) => {
+                self.durables.removed_for_good(place, times);
                 promises.settled(&keys, Gone::Yes);
             }
         }
