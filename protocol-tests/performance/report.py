@@ -10,6 +10,8 @@ import sys
 PAGE = "docs/performance.md"
 PLOT = "docs/performance.svg"
 BEGIN, END = "<!-- figures: written by protocol-tests/performance/run -->", "<!-- end of figures -->"
+FAIR_BEGIN = "<!-- figures of fairness: written by protocol-tests/performance/run, also with --fairness -->"
+FAIR_END = "<!-- end of figures of fairness -->"
 
 # What both brokers did, in the order of the table.
 SHARED = [
@@ -95,14 +97,18 @@ ALONE = [
     ("pairs x 10, TCP", None, None),
     ("grows: ", "Beside what does not match, and deep queues", COST),
     ("latency: ", "Latency at half of the rate that can be reached (open loop)", "p99"),
-    ("fairness: ", "Latency of 999 quiet pairs, 2,000 messages/s in all (open loop, best of 9 runs of 1 s)", "p99"),
     ("cores: ", "One runtime worker and two, at the same rate (open loop)", COST),
 ]
 
 
-def ours_alone(runs):
+FAIR = [
+    ("fairness: ", "Latency of 999 quiet pairs, 2,000 messages/s in all (open loop, best of 9 runs of 1 s)", "p99"),
+]
+
+
+def tables(runs, of):
     rows = []
-    for prefix, title, compared in ALONE:
+    for prefix, title, compared in of:
         names = [name for name, broker in runs if broker == "Hoofbeat" and name.startswith(prefix)]
         if title:
             last = f" {compared}, ratio |" if compared else ""
@@ -162,6 +168,17 @@ def bars(runs):
     return "\n".join(out) + "\n"
 
 
+def replace(begin, end, text):
+    """Puts `text` between its marks, into the page and on the screen."""
+    with open(PAGE, encoding="utf-8") as page:
+        before, rest = page.read().split(begin)
+    after = rest.split(end)[1]
+    lines = [begin, "", *text, "", end]
+    with open(PAGE, "w", encoding="utf-8") as page:
+        page.write(before + "\n".join(lines) + after)
+    print("\n".join(lines))
+
+
 def main():
     if sys.argv[1] == "--half":
         print(half_of_the_fan_out(read(sys.argv[2])))
@@ -169,28 +186,17 @@ def main():
     runs = read(sys.argv[1])
     options = " ".join(["protocol-tests/performance/run", *sys.argv[2].split()])
     troubles = flaws(runs)
-    today = datetime.date.today().isoformat()
-    text = [
-        BEGIN,
-        "",
-        f"Taken on {today} by `{options}` on {os.cpu_count()} shared cores, {platform.system()} {platform.release()}.",
+    taken = [
+        f"Taken on {datetime.date.today().isoformat()} by `{options}` on {os.cpu_count()} shared cores, {platform.system()} {platform.release()}.",
         "Nothing was lost, doubled or out of order." if not troubles else "Flaws: " + "; ".join(troubles) + ".",
         "",
-        *comparison(runs),
-        "",
-        *ours_alone(runs),
-        "",
-        END,
     ]
-    with open(PAGE, encoding="utf-8") as page:
-        before, rest = page.read().split(BEGIN)
-    after = rest.split(END)[1]
-    with open(PAGE, "w", encoding="utf-8") as page:
-        page.write(before + "\n".join(text) + after)
+    if any(not name.startswith("fairness: ") for name, _ in runs):
+        replace(BEGIN, END, [*taken, *comparison(runs), "", *tables(runs, ALONE)])
+    replace(FAIR_BEGIN, FAIR_END, [*taken, *tables(runs, FAIR)])
     if any(broker == "RabbitMQ" for _, broker in runs):
         with open(PLOT, "w", encoding="utf-8") as plot:
             plot.write(bars(runs))
-    print("\n".join(text))
     sys.exit(1 if any(flaw.startswith("Hoofbeat") for flaw in troubles) else 0)
 
 
