@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use crate::client::Open;
 use crate::durable::{Durables, There};
+use crate::operations::settings;
 use crate::places::{PLACES, QUEUES};
 use crate::promises::{Broken, Fact, Given, Gone, Key, Promises, Transaction};
 use crate::wire::Frame;
+use crate::world::World;
 
 const ACKED: Key = (1, 0);
 const SENT: Key = (2, 0);
 
+/// What the durable subscription to `/topic/a` keeps.
+const KEPT: Key = (3, QUEUES);
+
 fn fact(key: Key, transaction: Option<usize>) -> Fact {
     Fact {
         sent: Frame::new("SEND")
-            .with("destination", PLACES[key.1].name)
+            .with("destination", PLACES[key.1].destination)
             .with("n", key.0),
         persistent: true,
         receipted: transaction.is_none(),
@@ -51,7 +57,7 @@ fn in_doubt() -> Promises {
 
 fn comes(promises: &mut Promises, key: Key, redelivered: bool) -> Result<Key, Broken> {
     let frame = Frame::new("MESSAGE")
-        .with("destination", PLACES[key.1].name)
+        .with("destination", PLACES[key.1].destination)
         .with("n", key.0)
         .with("redelivered", redelivered);
     promises.delivered(&Given {
@@ -125,4 +131,47 @@ fn the_receipt_of_a_removal_is_for_that_one() {
     durables.removed(QUEUES);
     durables.removed_for_good(QUEUES, 1);
     assert_eq!(durables.crash(), [QUEUES]);
+}
+
+/// A COMMIT with a SEND to a topic, asked for while a durable subscription to it is not there.
+fn committed(waits: bool) -> Result<Promises, Broken> {
+    let (broker, session) = settings(1);
+    let mut world = World::new(broker, session, 1)?;
+    let open = Open {
+        sends: vec![(KEPT.0, fact(KEPT, None))],
+        ..Open::default()
+    };
+    world.note_commit(open, waits);
+    Ok(world.promises)
+}
+
+#[test]
+fn a_commit_that_waits_may_go_to_subscriptions_that_are_made_meanwhile() -> Result<(), Broken> {
+    let mut promises = committed(true)?;
+    assert_eq!(promises.facts[&KEPT].gone, Gone::Perhaps);
+    assert_eq!(comes(&mut promises, KEPT, true), Ok(KEPT));
+
+    let mut promises = committed(false)?;
+    let broken = comes(&mut promises, KEPT, true).err().unwrap_or_default();
+    assert!(broken.starts_with("a message that nobody sent"), "{broken}");
+    Ok(())
+}
+
+#[test]
+fn a_removed_subscription_that_is_made_again_may_have_what_a_commit_that_waited_sends() {
+    let removed = |waits: bool| {
+        let mut promises = Promises::default();
+        promises.facts.insert(KEPT, fact(KEPT, Some(0)));
+        promises.transactions.push(Transaction {
+            sends: vec![KEPT],
+            waits,
+            ..Transaction::default()
+        });
+        let gone = promises.removed(KEPT.1, true);
+        (gone, comes(&mut promises, KEPT, false))
+    };
+    assert_eq!(removed(true), (Vec::new(), Ok(KEPT)));
+    let (gone, broken) = removed(false);
+    assert_eq!(gone, [KEPT]);
+    assert!(broken.is_err_and(|broken| broken.starts_with("it is back")));
 }

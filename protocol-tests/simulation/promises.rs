@@ -77,6 +77,8 @@ impl Fact {
 pub struct Transaction {
     pub sends: Vec<Key>,
     pub acks: Vec<Key>,
+    /// It may wait for room: until then it has no effect, and what it sends to a topic goes to those who are there then.
+    pub waits: bool,
     /// It counts, or it does not; `None` as long as nobody can tell.
     pub counts: Option<bool>,
     /// It was asked for when the broker crashed, or when its client went.
@@ -254,6 +256,7 @@ impl Promises {
         }
         self.settled(&acks, Gone::Perhaps);
         self.transactions[at].doubted = true;
+        self.transactions[at].waits = false;
     }
 
     /// A COMMIT that was refused counts for nothing.
@@ -276,8 +279,11 @@ impl Promises {
             if fact.gone != Gone::No {
                 continue;
             }
+            let transactions = &self.transactions;
+            // It may come to the next of that name.
+            let comes_yet = fact.transaction.is_some_and(|at| transactions[at].may_come());
             // A dead letter outlives the subscription.
-            match for_sure && !fact.may_be_dead() {
+            match for_sure && !comes_yet && !fact.may_be_dead() {
                 true => {
                     fact.gone = Gone::Now;
                     gone.push(*key);
@@ -416,6 +422,11 @@ impl Fact {
 }
 
 impl Transaction {
+    /// Whether it may take effect later.
+    fn may_come(&self) -> bool {
+        self.waits && self.counts.is_none()
+    }
+
     /// Whether nobody can tell yet what came of it.
     fn is_open(&self) -> bool {
         self.doubted && self.counts.is_none()

@@ -24,7 +24,7 @@ impl World {
         }
         // The facts are there before the frame: it may be delivered at once.
         let frame = fact.sent.clone();
-        let keys = self.note_sent((number, fact), None);
+        let keys = self.note_sent((number, fact), None, false);
         if !receipt {
             let went_on = self.send(at, &frame, Meaning::Sent(keys.clone()))?;
             return self.sent(at, went_on, &frame, &keys);
@@ -116,14 +116,14 @@ impl World {
         (place, fact)
     }
 
-    /// Notes a message wherever it is kept from now on.
-    fn note_sent(&mut self, (number, fact): Draft, transaction: Option<usize>) -> Vec<Key> {
+    /// Notes a message wherever it is kept from now on; `later` if it may be sent when subscriptions have been made.
+    fn note_sent(&mut self, (number, fact): Draft, transaction: Option<usize>, later: bool) -> Vec<Key> {
         let destination = fact.sent.get("destination").unwrap_or_default();
         let queues = (0..QUEUES).filter(|place| PLACES[*place].name == destination);
         let queues: Vec<usize> = queues.collect();
         let subscribed = durables().filter(|place| keeps(*place, &fact.sent));
         let subscribed: Vec<usize> = subscribed
-            .filter(|place| self.durables.there(*place) != There::No)
+            .filter(|place| later || self.durables.there(*place) != There::No)
             .collect();
         let mut keys = Vec::new();
         for place in queues.into_iter().chain(subscribed) {
@@ -202,7 +202,7 @@ impl World {
         }
         let blocks = |(_, fact): &Draft| fact.sent.is("destination", PLACES[BLOCKING].name);
         let blocking = open.sends.iter().any(blocks);
-        let place = self.note_commit(open);
+        let place = self.note_commit(open, blocking);
         let frame = Frame::new("COMMIT").with("transaction", &id);
         let receipt = format!("r{number}");
         let frame = match blocking || r.chance(60) {
@@ -230,12 +230,15 @@ impl World {
         }
     }
 
-    /// Notes what a COMMIT sends and settles; where it stands among all.
-    fn note_commit(&mut self, open: Open) -> usize {
+    /// Notes what a COMMIT, which may wait for room, sends and settles; where it stands among all.
+    pub fn note_commit(&mut self, open: Open, waits: bool) -> usize {
         let place = self.promises.transactions.len();
-        let mut transaction = Transaction::default();
+        let mut transaction = Transaction {
+            waits,
+            ..Transaction::default()
+        };
         for draft in open.sends {
-            transaction.sends.extend(self.note_sent(draft, Some(place)));
+            transaction.sends.extend(self.note_sent(draft, Some(place), waits));
         }
         transaction.acks = open.acks.iter().map(|(_, (_, key, _))| *key).collect();
         self.promises.settled(&transaction.acks, Gone::Now);

@@ -394,6 +394,43 @@ fn a_commit_is_one_batch_for_queues_and_durable_subscriptions() {
 }
 
 #[test]
+fn a_commit_that_waits_goes_to_those_who_are_there_when_it_takes_effect() {
+    let queue = QueuePolicy {
+        messages: 1,
+        ..QueuePolicy::default()
+    };
+    let settings = Settings {
+        queue,
+        ..Settings::default()
+    };
+    let (mut world, disk) = world(settings);
+    let mut leaver = world.client();
+    subscribe(&mut leaver, &world, "/topic/u", RABBIT);
+    let mut sender = world.client();
+    send(&mut sender, &world, "/queue/full", [0]);
+    sender.send(&world, "BEGIN\ntransaction:t\n\n");
+    for (body, to) in ["/queue/full", "/topic/t", "/topic/u"].iter().enumerate() {
+        sender.send(
+            &world,
+            &format!("SEND\ndestination:{to}\ntransaction:t\npersistent:true\n\n{body}"),
+        );
+    }
+    sender.send(&world, "COMMIT\ntransaction:t\nreceipt:c\n\n");
+    leaver.send(&world, &format!("UNSUBSCRIBE\nid:news\n{RABBIT}\n"));
+    let mut client = world.client();
+    subscribe(&mut client, &world, "/topic/t", RABBIT);
+    assert_eq!(take(&mut client, &world, &disk), [""; 0], "it has no effect yet");
+    assert_eq!(take(&mut sender, &world, &disk), [""; 0]);
+    let mut consumer = world.client();
+    consumer.send(&world, "SUBSCRIBE\nid:0\ndestination:/queue/full\n\n");
+    assert_eq!(bodies(&take(&mut consumer, &world, &disk)), [0]);
+    assert_eq!(header(&take(&mut sender, &world, &disk)[0], "receipt-id"), Some("c"));
+    assert_eq!(bodies(&take(&mut client, &world, &disk)), [1]);
+    assert_eq!(bodies(&take(&mut leaver, &world, &disk)), [0; 0]);
+    assert_eq!(world.broker.sizes().durable_subscriptions, 1);
+}
+
+#[test]
 fn dead_letters_are_named_after_it() {
     let (mut world, disk) = world(Settings::default());
     let mut client = world.client_with("client-id:app\n");
