@@ -272,21 +272,26 @@ fn finish(launch: &Launch, streams: &[Stream], figures: &mut Figures) -> Outcome
     broker.terminate()
 }
 
-/// Cuts the last 64 KiB that hold anything off the youngest segment.
+/// Cuts the last 64 KiB that hold anything off the log: the newest segment may have little more than its header.
 fn cut_the_end(folder: &Path) -> Outcome<()> {
     let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let mut youngest = None;
+    let mut segments = Vec::new();
     for entry in fs::read_dir(folder).map_err(fail)?.flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "log") {
-            let changed = entry.metadata().and_then(|about| about.modified()).map_err(fail)?;
-            youngest = youngest.max(Some((changed, path)));
+            segments.push(path);
         }
     }
-    let (_, path) = youngest.ok_or("no file to harm")?;
-    let octets = fs::read(&path).map_err(fail)?;
-    let end = octets.iter().rposition(|octet| *octet != 0).unwrap_or_default();
-    fs::write(&path, &octets[..end.saturating_sub(64 << 10)]).map_err(fail)
+    segments.sort();
+    let mut left = 64 << 10;
+    for path in segments.iter().rev().take_while(|_| left > 0) {
+        let octets = fs::read(path).map_err(fail)?;
+        let end = octets.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+        let cut = end.min(left);
+        left -= cut;
+        fs::write(path, &octets[..end - cut]).map_err(fail)?;
+    }
+    Ok(())
 }
 
 fn table(total: &Tally, figures: &mut Figures, time: Duration, seed: u64) -> String {
