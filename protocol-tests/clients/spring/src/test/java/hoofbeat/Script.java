@@ -215,6 +215,8 @@ final class Script {
                 Browser ann = stage.page("ann");
                 ann.send("DISCONNECT", "receipt:bye");
                 stage.await(ann, ann);
+                // Who says more than the RECEIPT has the time to.
+                Wait.pause(Duration.ofMillis(500));
                 ann.close();
             }),
             new Act("DISCONNECT without receipt", stage -> {
