@@ -2,28 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::stomp::{encode, Command, Frame, Version};
+pub use crate::stomp::report::Kind;
+use crate::stomp::report::{error, faults, particulars};
+use crate::stomp::{Frame, Version};
 
-/// One line of the table: `code`, `message`, and the WebSocket close code that follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// The ERROR's `code` header: stable, for programs.
-    pub code: &'static str,
-    /// Its `message` header. Where Spring's relay has a text, it is Spring's, which people search their logs for; some
-    /// end in particulars.
-    pub message: &'static str,
-    /// The WebSocket close code.
-    pub close: u16,
-}
-
-macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident = ($code:literal, $message:literal, $close:literal);)*) => {
-        $($(#[$doc])* pub const $name: Kind = Kind { code: $code, message: $message, close: $close };)*
-        /// The whole table.
-        pub const TABLE: &[Kind] = &[$($name),*];
-    };
-}
-
+// Where Spring's relay has a text, the `message` is Spring's, which people search their logs for; some end in particulars.
 faults! {
     /// There is no broker behind now.
     BROKER_UNAVAILABLE = ("broker-unavailable", "Broker not available.", 1002);
@@ -73,9 +56,6 @@ faults! {
     SHUTDOWN = ("shutdown", "Server stops", 1001);
 }
 
-/// Octets of a client's value that an ERROR repeats in a header.
-const SHOWN: usize = 1_024;
-
 /// Why a client's session is over, and what it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -119,27 +99,18 @@ impl Fault {
         if frame.command.is_connect() {
             return self;
         }
-        let id = match frame.command {
-            Command::Subscribe | Command::Unsubscribe => frame.headers.get("id"),
-            _ => None,
-        };
-        for (name, value) in [("subscription", id), ("destination", frame.headers.get("destination"))] {
-            let told = self.headers.iter().any(|(known, _)| *known == name);
-            if let Some(value) = value.filter(|value| !told && value.len() <= SHOWN) {
-                self.headers.push((name, value.into_owned()));
-            }
-        }
-        self.receipt = self.receipt.or(frame.headers.get("receipt").map(Cow::into_owned));
+        particulars(frame, &mut self.headers, &mut self.receipt);
         self
     }
 
     /// The ERROR frame for a client of `version`.
     pub fn frame(&self, version: Version) -> Vec<u8> {
-        let mut headers = vec![("message", self.message.as_ref()), ("code", self.code)];
-        if let Some(receipt) = &self.receipt {
-            headers.push(("receipt-id", receipt));
-        }
-        headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
-        encode::error(&headers, &self.detail, version)
+        error(
+            (self.message.as_ref(), self.code),
+            self.receipt.as_deref(),
+            &self.headers,
+            &self.detail,
+            version,
+        )
     }
 }

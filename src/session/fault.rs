@@ -1,31 +1,12 @@
 //! Every way a client can be wrong, in one table, and the ERROR frame that says so.
 
-use std::borrow::Cow;
-
 use crate::broker::destination::WORKER;
 use crate::broker::durable::DURABLE_PREFIX;
 use crate::broker::queue::Full;
 use crate::broker::{Limit, Refused};
-use crate::stomp::{encode, Command, DecodeError, DecodeErrorKind, Frame, Version};
-
-/// One line of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// The ERROR's `code` header: stable, for programs.
-    pub code: &'static str,
-    /// Its `message` header: stable, for people.
-    pub message: &'static str,
-    /// The WebSocket close code that follows.
-    pub close: u16,
-}
-
-macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident = ($code:literal, $message:literal, $close:literal);)*) => {
-        $($(#[$doc])* pub const $name: Kind = Kind { code: $code, message: $message, close: $close };)*
-        /// The whole table.
-        pub const TABLE: &[Kind] = &[$($name),*];
-    };
-}
+pub use crate::stomp::report::Kind;
+use crate::stomp::report::{error, faults, particulars};
+use crate::stomp::{Command, DecodeError, DecodeErrorKind, Frame, Version};
 
 faults! {
     /// The bytes are not a frame.
@@ -115,9 +96,6 @@ pub const NO_ANSWER: Kind = Kind {
     close: 1008,
 };
 
-/// Octets of a client's value that an ERROR repeats in a header.
-const SHOWN: usize = 1_024;
-
 /// One fault of a client: a line of the table and what was wrong this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -151,17 +129,7 @@ impl Fault {
     /// With what the frame at fault tells of itself, where the fault does not say it already: clients look for the
     /// subscription or SEND that failed.
     pub fn of(mut self, frame: &Frame<'_>) -> Fault {
-        let id = match frame.command {
-            Command::Subscribe | Command::Unsubscribe => frame.headers.get("id"),
-            _ => None,
-        };
-        for (name, value) in [("subscription", id), ("destination", frame.headers.get("destination"))] {
-            let told = self.headers.iter().any(|(known, _)| *known == name);
-            if let Some(value) = value.filter(|value| !told && value.len() <= SHOWN) {
-                self.headers.push((name, value.into_owned()));
-            }
-        }
-        self.receipt = self.receipt.or(frame.headers.get("receipt").map(Cow::into_owned));
+        particulars(frame, &mut self.headers, &mut self.receipt);
         self
     }
 
@@ -189,12 +157,13 @@ impl Fault {
 
     /// The ERROR frame for a client of `version`.
     pub fn frame(&self, version: Version) -> Vec<u8> {
-        let mut headers = vec![("message", self.kind.message), ("code", self.kind.code)];
-        if let Some(receipt) = &self.receipt {
-            headers.push(("receipt-id", receipt));
-        }
-        headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
-        encode::error(&headers, &self.detail, version)
+        error(
+            (self.kind.message, self.kind.code),
+            self.receipt.as_deref(),
+            &self.headers,
+            &self.detail,
+            version,
+        )
     }
 }
 

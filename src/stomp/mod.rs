@@ -7,6 +7,7 @@
 //! | Body, Size Limits | [`decode`] |
 //! | Server Frames | [`encode`] |
 //! | Heart-beating | [`heartbeat`] |
+//! | ERROR | [`report`] |
 //!
 //! This room is pure: no I/O, no clock, no threads. Bytes and time come in, values go out.
 
@@ -17,6 +18,7 @@ pub mod headers;
 pub mod heartbeat;
 #[cfg(test)]
 mod properties;
+pub mod report;
 
 pub use decode::{DecodeError, DecodeErrorKind, Decoder, Limits};
 pub use frame::{Command, Frame, Version};
