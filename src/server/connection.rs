@@ -12,10 +12,11 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, Instant, Sleep};
 
 use crate::broker::Now;
-use crate::session::{Close, Session, Step};
+use crate::session::{Session, Step};
 use crate::stomp::{DecodeError, DecodeErrorKind, Decoder, Limits};
 
 use super::clock::Clock;
+use super::ending::{Ending, Flushed, Over};
 use super::roster::{Seat, Stage};
 use super::stats::Counters;
 use super::transport::{Ended, Input, Transport};
@@ -52,27 +53,11 @@ pub(super) struct Connection<T> {
     limits: Limits,
     parts: Parts,
     pace: Pace,
-    phase: Phase,
-    /// When the socket must have taken something, if it is full.
-    write_due: Option<u64>,
+    ending: Ending,
     /// The server stops.
     stopping: Stopping,
-    /// The client has closed; there is nothing left to read.
-    gone: bool,
     /// The client has sent a frame.
     spoke: bool,
-}
-
-/// How a connection goes to its end.
-enum Phase {
-    /// Frames come and go.
-    Open,
-    /// The session is over; what it still has to say is being written.
-    Last(Close),
-    /// All is written. The client asked for the end and is given until `until` to close first.
-    Parting { close: Close, until: u64 },
-    /// Our end is said; what the client sends is dropped until it closes, or until `until`.
-    Closing { reason: &'static str, until: u64 },
 }
 
 /// What a connection knows of the server's end.
@@ -83,9 +68,6 @@ enum Stopping {
     /// The session has been told, or was over anyway.
     Told,
 }
-
-/// The connection is over, and why, in the words of the counters.
-struct Over(&'static str);
 
 /// What keeps a part of the turn from going on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,16 +83,15 @@ enum Rest {
 impl<T: Transport> Connection<T> {
     /// A connection whose client has said nothing yet.
     pub(super) fn new(transport: T, parts: Parts) -> Connection<T> {
+        let ending = Ending::new(parts.write_ms, parts.linger_ms);
         Connection {
             transport,
             decoder: Decoder::new(parts.limits),
             limits: parts.limits,
             parts,
             pace: Pace::default(),
-            phase: Phase::Open,
-            write_due: None,
+            ending,
             stopping: Stopping::No,
-            gone: false,
             spoke: false,
         }
     }
@@ -163,14 +144,14 @@ impl<T: Transport> Connection<T> {
         // Only after reading: a server that was held up must not blame its clients for silence.
         self.pass_time(now)?;
         let written = self.write(cx, now)?;
-        self.close(cx, now)?;
+        self.ending.close(&mut self.transport, cx, now.mono)?;
         let resumed = read == Rest::Held && self.parts.session.accepts_input();
         let spent = self.is_open() && (read == Rest::Spent || resumed) || written == Rest::Spent;
         Ok(if spent { Rest::Spent } else { Rest::Idle })
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        self.ending.is_open()
     }
 
     /// Reads and executes frames.
@@ -273,7 +254,7 @@ impl<T: Transport> Connection<T> {
             }
             Ended::Faulty(close) => {
                 self.parts.session.end(now);
-                self.phase = Phase::Last(close);
+                self.ending.begin(close);
                 Ok(())
             }
         }
@@ -283,7 +264,7 @@ impl<T: Transport> Connection<T> {
         match step {
             Step::Done => {}
             Step::Probe => self.transport.ping(),
-            Step::Close(close) => self.phase = Phase::Last(close),
+            Step::Close(close) => self.ending.begin(close),
         }
     }
 
@@ -313,33 +294,21 @@ impl<T: Transport> Connection<T> {
 
     /// The next moment at which [`Connection::pass_time`] has something to do.
     fn due(&self) -> Option<u64> {
-        let phase = match self.phase {
-            Phase::Open => self.parts.session.deadline(),
-            Phase::Last(_) => None,
-            Phase::Parting { until, .. } | Phase::Closing { until, .. } => Some(until),
-        };
+        let session = self.parts.session.deadline().filter(|_| self.is_open());
         let stop = match self.stopping {
             Stopping::Since(since) => Some(since + LAST_WORDS_MS),
             Stopping::No | Stopping::Told => None,
         };
-        [phase, stop, self.write_due].into_iter().flatten().min()
+        [session, stop, self.ending.due()].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self, now: Now) -> Result<(), Over> {
-        let due = |at: u64| now.mono >= at;
-        match &self.phase {
-            Phase::Open => {
-                if self.parts.session.deadline().is_some_and(due) {
-                    let step = self.parts.session.advance(now);
-                    self.obey(step);
-                }
-            }
-            Phase::Parting { close, until } if due(*until) => {
-                let close = close.clone();
-                self.say_close(&close, now);
-            }
-            Phase::Closing { reason, until } if due(*until) => return Err(Over(reason)),
-            Phase::Last(_) | Phase::Parting { .. } | Phase::Closing { .. } => {}
+        if !self.is_open() {
+            return self.ending.pass_time(&mut self.transport, now.mono);
+        }
+        if self.parts.session.deadline().is_some_and(|at| now.mono >= at) {
+            let step = self.parts.session.advance(now);
+            self.obey(step);
         }
         Ok(())
     }
@@ -350,24 +319,20 @@ impl<T: Transport> Connection<T> {
             return Ok(self.await_room(cx, now));
         }
         for _ in 0..TURN_BATCHES {
-            let over = match self.phase {
-                Phase::Open => {
-                    if !self.parts.session.outbound().poll_work(cx.waker()) {
-                        return Ok(Rest::Idle);
-                    }
-                    let step = self.parts.session.wake(now);
-                    self.obey(step);
-                    false
-                }
-                Phase::Last(_) => true,
-                Phase::Parting { .. } | Phase::Closing { .. } => return Ok(Rest::Idle),
-            };
+            let last = self.ending.is_last();
+            let work = self.is_open() && self.parts.session.outbound().poll_work(cx.waker());
+            if work {
+                let step = self.parts.session.wake(now);
+                self.obey(step);
+            } else if !last {
+                return Ok(Rest::Idle);
+            }
             let more = self.parts.session.drain(&mut self.transport, now);
             if !self.flush(cx, now)? {
                 return Ok(self.await_room(cx, now));
             }
-            if over && !more {
-                self.last_is_written(now);
+            if last && !more {
+                self.ending.written(&mut self.transport, now.mono);
             }
         }
         Ok(Rest::Spent)
@@ -385,90 +350,19 @@ impl<T: Transport> Connection<T> {
     /// Writes the output; whether all of it is gone.
     fn flush(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, Over> {
         let before = self.transport.accepted();
-        let outcome = self.transport.poll_flush(cx);
+        let flushed = self.ending.flush(&mut self.transport, cx, now.mono);
         let accepted = self.transport.accepted();
         if accepted != before {
             self.parts.session.written(accepted, now);
         }
-        match outcome {
-            Poll::Ready(Ok(())) => {
-                self.write_due = None;
-                Ok(true)
-            }
-            Poll::Ready(Err(_)) => Err(Over("reset")),
-            Poll::Pending => {
-                let stalled = accepted == before && self.write_due.is_some_and(|due| now.mono >= due);
-                if stalled && matches!(self.phase, Phase::Open | Phase::Last(_)) {
-                    self.cut(now);
-                } else if accepted != before || self.write_due.is_none() {
-                    self.write_due = Some(now.mono + self.parts.write_ms);
-                }
-                Ok(false)
-            }
+        let flushed = flushed?;
+        if flushed == Flushed::Stalled {
+            self.parts.session.end(now);
+            self.ending.cut(&mut self.transport, now.mono);
         }
-    }
-
-    /// The client has taken nothing for too long.
-    fn cut(&mut self, now: Now) {
-        self.parts.session.end(now);
-        self.say_close(
-            &Close {
-                code: 1008,
-                reason: "slow-consumer",
-            },
-            now,
-        );
-    }
-
-    fn last_is_written(&mut self, now: Now) {
-        let Phase::Last(close) = &self.phase else { return };
-        let close = close.clone();
-        if close.code == NORMAL {
-            let until = now.mono + self.parts.linger_ms;
-            self.phase = Phase::Parting { close, until };
-        } else {
-            self.say_close(&close, now);
-        }
-    }
-
-    fn say_close(&mut self, close: &Close, now: Now) {
-        self.transport.close(close);
-        self.write_due = None;
-        self.phase = Phase::Closing {
-            reason: close.reason,
-            until: now.mono + self.parts.linger_ms,
-        };
-    }
-
-    /// Once the session is over: says the end, drops what the client still sends, and waits for it to go.
-    fn close(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), Over> {
-        if self.is_open() {
-            return Ok(());
-        }
-        if !self.gone {
-            self.gone = self.transport.poll_discard(cx).is_ready();
-        }
-        match self.phase {
-            Phase::Parting { ref close, .. } if self.gone => {
-                let reason = close.reason;
-                self.flush(cx, now)?;
-                Err(Over(reason))
-            }
-            Phase::Closing { reason, .. } => {
-                let flushed = self.flush(cx, now)?;
-                let shut = flushed && self.transport.poll_shutdown(cx).is_ready();
-                if shut && self.gone {
-                    return Err(Over(reason));
-                }
-                Ok(())
-            }
-            Phase::Open | Phase::Last(_) | Phase::Parting { .. } => Ok(()),
-        }
+        Ok(flushed == Flushed::All)
     }
 }
-
-/// The close code of a session that its client ended.
-const NORMAL: u16 = 1000;
 
 /// One timer that is armed again and again, and only moved when it must ring earlier.
 pub(super) struct Timer<'a> {

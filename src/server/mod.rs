@@ -7,7 +7,7 @@
 //! | STOMP octets over a socket | `transport`, `websocket`, `tcp`, `intake` |
 //! | persistent messages | `keeping` |
 //! | another broker behind us | `behind` |
-//! | one client | `connection`; without a socket `embed`, and `app` for closures behind `/app` |
+//! | one client | `connection`, `ending`; without a socket `embed`, and `app` for closures behind `/app` |
 //! | everyone's | `roster`, `stats`, `clock` |
 //! | users of ours for Spring | `bridge` |
 //!
@@ -20,6 +20,7 @@ mod clock;
 mod connection;
 mod echo;
 mod embed;
+mod ending;
 mod handshake;
 mod http;
 mod intake;

@@ -21,6 +21,7 @@ use crate::broker::{FrameSink, Now, Outbound};
 use crate::relay::{self, Admitted, Lost, Relay, Step, Wires};
 use crate::server::clock::Clock;
 use crate::server::connection::Timer;
+use crate::server::ending::{Ending, Flushed, Over};
 use crate::server::roster::{Seat, Stage};
 use crate::server::stats::Counters;
 use crate::server::tcp::Tcp;
@@ -33,9 +34,6 @@ use super::Behind;
 
 /// What a client sent before the server stopped may take this long to be seen here.
 const LAST_WORDS_MS: u64 = 50;
-/// The close code of a session that its client ended.
-const NORMAL: u16 = 1000;
-
 /// What a relayed connection is made of besides its transport.
 pub(in crate::server) struct Parts {
     pub(in crate::server) relay: Relay,
@@ -62,14 +60,12 @@ pub(in crate::server) struct Connection<T> {
     /// Whether it may connect is being found out.
     verdict: Option<(Verdict, Arc<Outbound>)>,
     parts: Parts,
-    phase: Phase,
-    /// When the client's socket must have taken something, if it is full.
-    write_due: Option<u64>,
+    ending: Ending,
     /// Since when the server stops, until the relay has been told.
     stopping: Option<u64>,
     told: bool,
-    /// The client has closed; there is nothing left to read.
-    gone: bool,
+    /// The client's side is over, and why; the broker is being told.
+    over: Option<&'static str>,
     /// The client has sent a frame.
     spoke: bool,
 }
@@ -90,23 +86,6 @@ struct Open {
     tcp: Tcp,
     decoder: Decoder,
 }
-
-/// How the client's side goes to its end.
-enum Phase {
-    /// Frames come and go.
-    Open,
-    /// The session is over; what it still has to say is being written.
-    Last(Close),
-    /// All is written. The client asked for the end and is given until `until` to close first.
-    Parting { close: Close, until: u64 },
-    /// Our end is said; what the client sends is dropped until it closes, or until `until`.
-    Closing { reason: &'static str, until: u64 },
-    /// The client is gone; the broker is being told.
-    Gone(&'static str),
-}
-
-/// The client's side is over, and why, in the words of the counters.
-struct Over(&'static str);
 
 /// What keeps a part of the turn from going on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,17 +119,17 @@ impl<C: FrameSink, B: FrameSink> Wires for Both<'_, C, B> {
 impl<T: Transport> Connection<T> {
     /// A connection whose client has said nothing yet.
     pub(in crate::server) fn new(transport: T, parts: Parts) -> Connection<T> {
+        let ending = Ending::new(parts.write_ms, parts.linger_ms);
         Connection {
             transport,
             decoder: Decoder::new(parts.before),
             line: Line::None,
             verdict: None,
             parts,
-            phase: Phase::Open,
-            write_due: None,
+            ending,
             stopping: None,
             told: false,
-            gone: false,
+            over: None,
             spoke: false,
         }
     }
@@ -187,13 +166,13 @@ impl<T: Transport> Connection<T> {
             Err(Over(reason)) => {
                 let (relay, mut both) = self.relay();
                 relay.gone(&mut both);
-                self.phase = Phase::Gone(reason);
+                self.over = Some(reason);
                 Rest::Idle
             }
         };
         self.end_line(cx, now);
-        match (&self.phase, &self.line) {
-            (Phase::Gone(reason), Line::None) => return Poll::Ready(reason),
+        match (self.over, &self.line) {
+            (Some(reason), Line::None) => return Poll::Ready(reason),
             _ if rest == Rest::Spent => {
                 let yielded = pin!(yield_now()).poll(cx);
                 debug_assert!(yielded.is_pending());
@@ -204,7 +183,7 @@ impl<T: Transport> Connection<T> {
     }
 
     fn turn(&mut self, stage: Stage, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
-        if matches!(self.phase, Phase::Gone(_)) {
+        if self.over.is_some() {
             return Ok(Rest::Idle);
         }
         self.dial(cx, now);
@@ -221,7 +200,7 @@ impl<T: Transport> Connection<T> {
         let answered = self.answers(cx, now);
         self.pass_time(now)?;
         self.write(cx, now)?;
-        self.close(cx, now)?;
+        self.ending.close(&mut self.transport, cx, now.mono)?;
         // What held one side may have been written just now.
         let go_on = |rest: Rest, held: bool| rest == Rest::Spent || (rest == Rest::Held && !held);
         let more = go_on(read, self.client_is_held()) || go_on(answered, self.broker_is_held());
@@ -239,7 +218,7 @@ impl<T: Transport> Connection<T> {
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        self.ending.is_open()
     }
 
     fn relay(&mut self) -> (&mut Relay, Both<'_, T, Tcp>) {
@@ -323,7 +302,7 @@ impl<T: Transport> Connection<T> {
         match step {
             Step::Done => {}
             Step::Probe => self.transport.ping(),
-            Step::Close(relay::Close { code, reason }) => self.phase = Phase::Last(Close { code, reason }),
+            Step::Close(relay::Close { code, reason }) => self.ending.begin(Close { code, reason }),
         }
     }
 
@@ -341,38 +320,32 @@ impl<T: Transport> Connection<T> {
 
     /// The next moment at which there is something to do.
     fn due(&self) -> Option<u64> {
-        let phase = match self.phase {
-            Phase::Open => self.parts.relay.due(),
-            Phase::Last(_) | Phase::Gone(_) => None,
-            Phase::Parting { until, .. } | Phase::Closing { until, .. } => Some(until),
-        };
-        let stop = self.stopping.filter(|_| !self.told).map(|since| since + LAST_WORDS_MS);
         let line = match self.line {
             Line::Ending(_, until) => Some(until),
             Line::None | Line::Dialling(_) | Line::Open(_) => None,
         };
-        [phase, stop, line, self.write_due].into_iter().flatten().min()
+        if self.over.is_some() {
+            return line;
+        }
+        let (relay, stop) = match self.is_open() {
+            true => (self.parts.relay.due(), self.stopping.filter(|_| !self.told)),
+            false => (None, None),
+        };
+        let stop = stop.map(|since| since + LAST_WORDS_MS);
+        [relay, stop, line, self.ending.due()].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self, now: Now) -> Result<(), Over> {
-        let due = |at: u64| now.mono >= at;
-        match &self.phase {
-            Phase::Open => {
-                if self.parts.relay.due().is_some_and(due) {
-                    let (relay, mut both) = self.relay();
-                    let step = relay.advance(&mut both, now.mono);
-                    self.obey(step);
-                    if !self.parts.relay.has_upstream() && !self.parts.relay.is_over() {
-                        self.set_line(Line::None);
-                    }
-                }
+        if !self.is_open() {
+            return self.ending.pass_time(&mut self.transport, now.mono);
+        }
+        if self.parts.relay.due().is_some_and(|at| now.mono >= at) {
+            let (relay, mut both) = self.relay();
+            let step = relay.advance(&mut both, now.mono);
+            self.obey(step);
+            if !self.parts.relay.has_upstream() && !self.parts.relay.is_over() {
+                self.set_line(Line::None);
             }
-            Phase::Parting { close, until } if due(*until) => {
-                let close = close.clone();
-                self.say_close(&close, now);
-            }
-            Phase::Closing { reason, until } if due(*until) => return Err(Over(reason)),
-            Phase::Last(_) | Phase::Parting { .. } | Phase::Closing { .. } | Phase::Gone(_) => {}
         }
         Ok(())
     }
@@ -390,15 +363,7 @@ impl<T: Transport> Connection<T> {
             }
         }
         if self.flush(cx, now)? {
-            if let Phase::Last(close) = &self.phase {
-                let close = close.clone();
-                if close.code == NORMAL {
-                    let until = now.mono + self.parts.linger_ms;
-                    self.phase = Phase::Parting { close, until };
-                } else {
-                    self.say_close(&close, now);
-                }
-            }
+            self.ending.written(&mut self.transport, now.mono);
         }
         Ok(())
     }
@@ -406,73 +371,17 @@ impl<T: Transport> Connection<T> {
     /// Writes to the client; whether all of it is gone.
     fn flush(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, Over> {
         let before = self.transport.accepted();
-        let outcome = self.transport.poll_flush(cx);
-        let accepted = self.transport.accepted();
-        if accepted != before {
+        let flushed = self.ending.flush(&mut self.transport, cx, now.mono);
+        if self.transport.accepted() != before {
             self.parts.relay.sent_client(now.mono);
         }
-        match outcome {
-            Poll::Ready(Ok(())) => {
-                self.write_due = None;
-                Ok(true)
-            }
-            Poll::Ready(Err(_)) => Err(Over("reset")),
-            Poll::Pending => {
-                let stalled = accepted == before && self.write_due.is_some_and(|due| now.mono >= due);
-                if stalled && matches!(self.phase, Phase::Open | Phase::Last(_)) {
-                    self.cut(now);
-                } else if accepted != before || self.write_due.is_none() {
-                    self.write_due = Some(now.mono + self.parts.write_ms);
-                }
-                Ok(false)
-            }
+        let flushed = flushed?;
+        if flushed == Flushed::Stalled {
+            let (relay, mut both) = self.relay();
+            relay.gone(&mut both);
+            self.ending.cut(&mut self.transport, now.mono);
         }
-    }
-
-    /// The client has taken nothing for too long.
-    fn cut(&mut self, now: Now) {
-        let (relay, mut both) = self.relay();
-        relay.gone(&mut both);
-        let close = Close {
-            code: 1008,
-            reason: "slow-consumer",
-        };
-        self.say_close(&close, now);
-    }
-
-    fn say_close(&mut self, close: &Close, now: Now) {
-        self.transport.close(close);
-        self.write_due = None;
-        self.phase = Phase::Closing {
-            reason: close.reason,
-            until: now.mono + self.parts.linger_ms,
-        };
-    }
-
-    /// Once the session is over: says the end, drops what the client still sends, and waits for it to go.
-    fn close(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), Over> {
-        if self.is_open() {
-            return Ok(());
-        }
-        if !self.gone {
-            self.gone = self.transport.poll_discard(cx).is_ready();
-        }
-        match self.phase {
-            Phase::Parting { ref close, .. } if self.gone => {
-                let reason = close.reason;
-                self.flush(cx, now)?;
-                Err(Over(reason))
-            }
-            Phase::Closing { reason, .. } => {
-                let flushed = self.flush(cx, now)?;
-                let shut = flushed && self.transport.poll_shutdown(cx).is_ready();
-                if shut && self.gone {
-                    return Err(Over(reason));
-                }
-                Ok(())
-            }
-            Phase::Open | Phase::Last(_) | Phase::Parting { .. } | Phase::Gone(_) => Ok(()),
-        }
+        Ok(flushed == Flushed::All)
     }
 
     /// Once the session is over: what was written to the broker is flushed, and it may close first.

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::{waiting, Both, Connection, Line, Over, Phase, Rest};
+use super::{waiting, Both, Connection, Line, Over, Rest};
 use crate::broker::{FrameSink, Now};
 use crate::relay::{self, Lost, Step};
 use crate::server::transport::{Ended, Input, Transport};
@@ -130,7 +130,7 @@ impl<T: Transport> Connection<T> {
             Ended::Faulty(close) => {
                 let (relay, mut both) = self.relay();
                 relay.gone(&mut both);
-                self.phase = Phase::Last(close);
+                self.ending.begin(close);
                 Ok(())
             }
         }
