@@ -235,6 +235,7 @@ fn deliver() -> Box<dyn FnMut()> {
         safe: false,
         queue: false,
         manual: false,
+        answer: false,
     };
     let lane = outbound.open_lane(0, head);
     let (mut sink, mut marks) = (Sink::default(), VecDeque::new());

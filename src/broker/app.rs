@@ -1,29 +1,48 @@
-//! Application destinations: who works for `/app/NAME`, and who waits for an answer.
+//! Application destinations: who works for `/app/NAME`, and who waits for a worker or an answer.
 //!
 //! Those who work for `/app/orders` subscribe to `/worker/orders`, which is a queue like others: it shares messages
 //! out, knows credit and gives back what was not acknowledged. What is special is here: how a SEND finds the queue,
-//! which may be that of a pattern, how one answer finds the one who asked with a SUBSCRIBE, and how further ones find
-//! what one session of a user's has subscribed under `/user`.
+//! which may be that of a pattern, or is called when a worker comes, how one answer finds the one who asked with a
+//! SUBSCRIBE, and how further ones find what one session of a user's has subscribed under `/user`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::destination::{ANSWER, SESSION, WORKER};
 use super::message::Message;
 use super::outbound::{LaneHead, LaneId, Offer, Offered, Outbound};
-use super::pattern::{is_wildcard, pieces, Pattern};
+use super::pattern::{is_wildcard, pieces, Pattern, Trie};
 use super::private::USER;
 use super::queue::Queue;
 use super::settings::{Separator, TopicPolicy};
 use super::topic::{Routes, Topic};
 use super::{Broker, Limit, Now};
 
-/// The queues of those who work for all names of a pattern. A queue for one name is found in the directory.
+/// Those who work for application destinations, and those who wait for them.
 #[derive(Debug, Default)]
 pub struct Workers {
-    /// The most specific pattern first: a piece that must be just so comes before `*`, and that before `**`. Locked
-    /// before no other lock.
-    by_pattern: RwLock<BTreeMap<Pattern, Arc<Queue>>>,
+    /// The queues that are for all names of a pattern; one for a single name is found in the directory. Locked before
+    /// no other lock.
+    by_pattern: RwLock<Trie<Patterned>>,
+    /// Locked alone.
+    waiting: Mutex<Waiting>,
+}
+
+/// The queue of those who work for all names of a pattern.
+#[derive(Clone, Debug)]
+struct Patterned {
+    pattern: Arc<Pattern>,
+    queue: Arc<Queue>,
+}
+
+/// Senders that found no worker.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// By the name of the queue that nobody works for, and their place.
+    senders: BTreeMap<(Arc<str>, u64), Arc<Outbound>>,
+    /// Never given twice.
+    next_place: u64,
 }
 
 /// Requests that have no answer yet.
@@ -60,30 +79,101 @@ impl Requests {
     }
 }
 
-impl Workers {
-    fn add(&self, pattern: Pattern, queue: &Arc<Queue>) {
-        let mut all = self.by_pattern.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(pattern, Arc::clone(queue));
-    }
-
-    fn remove(&self, pattern: &Pattern, queue: &Arc<Queue>) {
-        let mut all = self.by_pattern.write().unwrap_or_else(PoisonError::into_inner);
-        if all.get(pattern).is_some_and(|known| Arc::ptr_eq(known, queue)) {
-            all.remove(pattern);
-        }
-    }
-
-    fn matching(&self, name: &str) -> Vec<Arc<Queue>> {
-        let all = self.by_pattern.read().unwrap_or_else(PoisonError::into_inner);
-        let matching = all.iter().filter(|(pattern, _)| pattern.matches(name));
-        matching.map(|(_, queue)| Arc::clone(queue)).collect()
+/// The most specific pattern first: a piece that must be just so comes before `*`, and that before `**`.
+impl Ord for Patterned {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_pattern = self.pattern.cmp(&other.pattern);
+        by_pattern.then_with(|| self.queue.number.cmp(&other.queue.number))
     }
 }
 
-/// The pattern that a queue of workers stands for; `None` if it is for one name, or no such queue.
-fn pattern_of(queue: &Queue) -> Option<Pattern> {
-    let is_pattern = queue.name.starts_with(WORKER) && pieces(&queue.name, Separator::Both).any(is_wildcard);
-    is_pattern.then(|| Pattern::parse(&queue.name, Separator::Both))?
+impl PartialOrd for Patterned {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Patterned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Patterned {}
+
+impl Patterned {
+    /// `None` if the queue is for one name, or of no workers.
+    fn of(queue: &Arc<Queue>) -> Option<Patterned> {
+        let is_pattern = queue.name.starts_with(WORKER) && pieces(&queue.name, Separator::Both).any(is_wildcard);
+        let pattern = is_pattern.then(|| Pattern::parse(&queue.name, Separator::Both))??;
+        Some(Patterned {
+            pattern: Arc::new(pattern),
+            queue: Arc::clone(queue),
+        })
+    }
+}
+
+impl Workers {
+    fn add(&self, patterned: Patterned) {
+        let mut all = self.by_pattern.write().unwrap_or_else(PoisonError::into_inner);
+        let pattern = Arc::clone(&patterned.pattern);
+        // Each of its workers adds it.
+        all.remove(&pattern, &patterned);
+        all.insert(&pattern, patterned);
+    }
+
+    fn remove(&self, patterned: &Patterned) {
+        let mut all = self.by_pattern.write().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&patterned.pattern, patterned);
+    }
+
+    /// The queues of patterns that match the name, the most specific first.
+    fn matching(&self, name: &str) -> Vec<Patterned> {
+        let all = self.by_pattern.read().unwrap_or_else(PoisonError::into_inner);
+        let mut matching = Vec::new();
+        all.find(name, Separator::Both, &mut matching);
+        matching
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a sender called when somebody works for the name; its place among those who wait.
+    fn wait(&self, name: &Arc<str>, sender: &Arc<Outbound>) -> u64 {
+        let mut waiting = self.lock_waiting();
+        let place = waiting.next_place;
+        waiting.next_place += 1;
+        waiting.senders.insert((Arc::clone(name), place), Arc::clone(sender));
+        place
+    }
+
+    pub(super) fn stop_waiting(&self, name: &Arc<str>, place: u64) {
+        self.lock_waiting().senders.remove(&(Arc::clone(name), place));
+    }
+
+    /// Calls those who wait for somebody to work for what the queue is for: for its name, or all names of its pattern.
+    fn call(&self, name: &Arc<str>, pattern: Option<&Pattern>) {
+        let mut waiting = self.lock_waiting();
+        let places: Vec<(Arc<str>, u64)> = match pattern {
+            Some(pattern) => {
+                let all = waiting.senders.keys();
+                all.filter(|(name, _)| pattern.matches(name)).cloned().collect()
+            }
+            None => {
+                let own = (Arc::clone(name), 0)..=(Arc::clone(name), u64::MAX);
+                waiting.senders.range(own).map(|(place, _)| place.clone()).collect()
+            }
+        };
+        let called: Vec<_> = places
+            .iter()
+            .filter_map(|place| waiting.senders.remove(place))
+            .collect();
+        drop(waiting);
+        for sender in called {
+            sender.call();
+        }
+    }
 }
 
 /// What the dead-letter queue of a queue of workers is called after, if it is one: a name that can be subscribed to.
@@ -97,33 +187,62 @@ pub(super) fn dead_letter_name(queue: &str) -> Option<String> {
 }
 
 impl Broker {
-    /// The queue of those who work for the name of that canonical name: the most specific one that has a worker.
-    pub(super) fn worked_queue(&self, name: &Arc<str>) -> Result<Arc<Queue>, Limit> {
-        if let Some(queue) = self.directory.queue(name).filter(|queue| queue.is_worked()) {
+    /// The queue of those who work for the name with that queue: the most specific one that has a worker. Without one
+    /// `sender` is called when there may be.
+    pub(super) fn worked_queue(&self, name: &Arc<str>, sender: &Arc<Outbound>) -> Result<Arc<Queue>, Limit> {
+        if let Some(queue) = self.find_worked(name) {
             return Ok(queue);
         }
-        let mut matching = self.workers.matching(name).into_iter();
-        let worked = matching.find(|queue| queue.is_worked());
-        worked.ok_or_else(|| Limit::NoWorker(Arc::clone(name)))
+        let place = self.workers.wait(name, sender);
+        // Whoever came between the look and the wait has called without us.
+        match self.find_worked(name) {
+            Some(queue) => {
+                self.workers.stop_waiting(name, place);
+                Ok(queue)
+            }
+            None => Err(Limit::NoWorker(Arc::clone(name), place)),
+        }
     }
 
-    /// A queue may have a worker now.
+    fn find_worked(&self, name: &Arc<str>) -> Option<Arc<Queue>> {
+        if let Some(queue) = self.directory.queue(name).filter(|queue| queue.is_worked()) {
+            return Some(queue);
+        }
+        let matching = self.workers.matching(name).into_iter();
+        matching.map(|known| known.queue).find(|queue| queue.is_worked())
+    }
+
+    /// Somebody works for what the queue is for.
     pub(super) fn note_worker(&self, queue: &Arc<Queue>) {
-        if let Some(pattern) = pattern_of(queue) {
-            self.workers.add(pattern, queue);
+        let patterned = Patterned::of(queue);
+        if let Some(patterned) = &patterned {
+            self.workers.add(patterned.clone());
+        }
+        let pattern = patterned.as_ref().map(|known| &*known.pattern);
+        self.workers.call(&queue.name, pattern);
+    }
+
+    /// Whether a sender that found no worker has not been called since.
+    pub fn waits_for_worker(&self, limit: &Limit) -> bool {
+        match limit {
+            Limit::NoWorker(name, place) => {
+                let waiting = self.workers.lock_waiting();
+                waiting.senders.contains_key(&(Arc::clone(name), *place))
+            }
+            Limit::Memory(..) | Limit::Queue(..) | Limit::Disk(..) => false,
         }
     }
 
     /// Takes a queue that has been retired out of where queues are found.
     pub(super) fn forget_retired(&self, queue: &Arc<Queue>) {
         self.directory.remove_queue(queue);
-        if let Some(pattern) = pattern_of(queue) {
-            self.workers.remove(&pattern, queue);
+        if let Some(patterned) = Patterned::of(queue) {
+            self.workers.remove(&patterned);
         }
     }
 
     /// Opens a request for one answer, shown as from `destination`. `token` is what others know the session by, and
-    /// `serial` the number of a subscription that it never uses again.
+    /// `serial` the number of a subscription that it never uses again. The answer leaves a mark when it is written.
     pub fn ask(
         &self,
         token: &str,
@@ -133,7 +252,7 @@ impl Broker {
         outbound: &Arc<Outbound>,
     ) -> Request {
         let address: Arc<str> = format!("{ANSWER}{token}/{serial}").into();
-        let lane = outbound.open_lane(serial, head);
+        let lane = outbound.open_lane(serial, LaneHead { answer: true, ..head });
         let asked = Asked {
             destination: destination.into(),
             outbound: Arc::clone(outbound),
@@ -143,19 +262,20 @@ impl Broker {
         Request { address, lane }
     }
 
-    /// Hands an answer to the one who waits for it at that address; whether anybody does. The first counts.
-    pub fn answer(&self, address: &str, message: &Message, now: Now) -> bool {
+    /// Hands an answer to the one who waits for it at that address; the first counts. [`Offered::Gone`] if nobody waits
+    /// there. `publisher` is asked to go easy on one who does not keep up.
+    pub fn answer(&self, address: &str, message: &Message, publisher: Option<&Arc<Outbound>>, now: Now) -> Offered {
         let Some(asked) = self.requests.lock().remove(address) else {
-            return false;
+            return Offered::Gone;
         };
         let number = self.next_number();
         let offer = Offer {
             message: &Arc::new(message.forwarded(number, &asked.destination, &[])),
             policy: &TopicPolicy::Disconnect,
             key: None,
-            publisher: None,
+            publisher,
         };
-        asked.outbound.publish(asked.lane, &offer, now.mono) != Offered::Gone
+        asked.outbound.publish(asked.lane, &offer, now.mono)
     }
 
     /// What a message to that address becomes, and who gets it: those subscriptions of one session that it has under
@@ -174,11 +294,6 @@ impl Broker {
         Some((topic, own, Arc::new(shown)))
     }
 
-    /// Whether a request still waits, or its answer does.
-    pub fn is_pending(&self, request: &Request, outbound: &Outbound) -> bool {
-        self.awaits(request) || !outbound.is_drained(request.lane)
-    }
-
     /// Whether a request has no answer yet.
     pub fn awaits(&self, request: &Request) -> bool {
         self.requests.lock().contains_key(&request.address)
@@ -188,5 +303,142 @@ impl Broker {
     pub fn withdraw(&self, request: &Request, outbound: &Outbound) {
         self.requests.lock().remove(&request.address);
         outbound.close_lane(request.lane);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::super::settings::Settings;
+    use super::super::subscribe::Subscribe;
+    use super::super::{AckMode, Draft, Names, Properties, Route, Sent, Volatile};
+    use super::*;
+    use crate::stomp::{Headers, Version};
+
+    fn head() -> LaneHead {
+        LaneHead {
+            prefix: Box::default(),
+            version: Version::V1_2,
+            safe: false,
+            queue: false,
+            manual: false,
+            answer: false,
+        }
+    }
+
+    fn broker() -> (Broker, Arc<Outbound>) {
+        let broker = Broker::new(Settings::default(), 1, Arc::new(Volatile));
+        let outbound = Arc::new(Outbound::new(broker.settings().outbound));
+        (broker, outbound)
+    }
+
+    fn names(broker: &Broker) -> Names<'_> {
+        Names {
+            prefixes: &[],
+            spring: &broker.settings().spring,
+            limit: 255,
+            token: "",
+            user: None,
+        }
+    }
+
+    fn work(broker: &Broker, name: &str, serial: u32, outbound: &Arc<Outbound>) {
+        let ask = Subscribe {
+            selection: names(broker).selection(name).expect("a name of workers"),
+            session: 1,
+            serial,
+            mode: AckMode::Auto,
+            prefetch: None,
+            no_local: false,
+            selector: None,
+            browse: false,
+            alone: false,
+            exclusive: false,
+            options: Default::default(),
+            durable: None,
+            head: head(),
+        };
+        broker.subscribe(ask, outbound, Now::default()).expect("a worker");
+    }
+
+    fn send(broker: &Broker, name: &str, sender: &Arc<Outbound>) -> Sent {
+        let message = broker.message(Draft {
+            destination: name,
+            headers: &Headers::default(),
+            reply_to: None,
+            body: b"",
+            version: Version::V1_2,
+            properties: Properties::default(),
+            publisher: 2,
+        });
+        let route = Route {
+            to: names(broker).target(name).expect("an application destination"),
+            create: false,
+            owner: None,
+            options: None,
+        };
+        broker.send(&route, &message, sender, Now::default())
+    }
+
+    #[test]
+    fn a_worker_that_comes_while_a_sender_looks_is_found_or_calls_it() {
+        let (broker, worker) = broker();
+        for round in 0..500 {
+            let sender = Arc::new(Outbound::new(broker.settings().outbound));
+            let ready = Barrier::new(2);
+            let form = ["orders", "*"][round % 2];
+            let sent = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    ready.wait();
+                    work(&broker, &format!("/worker/{round}/{form}"), round as u32, &worker);
+                });
+                ready.wait();
+                send(&broker, &format!("/app/{round}/orders"), &sender)
+            });
+            match sent {
+                // It may have been called as well, if it waited before it looked again: that costs nobody anything.
+                Sent::Done(_) => {}
+                Sent::Blocked(limit) => {
+                    assert!(sender.take_call(), "round {round}: nobody calls");
+                    assert!(!broker.waits_for_worker(&limit));
+                }
+                Sent::Refused(why) => panic!("{why:?}"),
+            }
+        }
+        assert!(broker.workers.lock_waiting().senders.is_empty());
+    }
+
+    #[test]
+    fn whoever_is_most_specific_is_found_among_many() {
+        let (broker, worker) = broker();
+        let others: Vec<String> = (0..300).map(|n| format!("/worker/{n}/*")).collect();
+        let all = [
+            "/worker/**",
+            "/worker/*/x",
+            "/worker/7/x/**",
+            "/worker/*/*",
+            "/worker/7/x",
+        ];
+        let expected = [
+            "/worker/7/x",
+            "/worker/7/x/**",
+            "/worker/7/*",
+            "/worker/*/x",
+            "/worker/*/*",
+            "/worker/**",
+        ];
+        for (serial, name) in all.into_iter().chain(others.iter().map(String::as_str)).enumerate() {
+            work(&broker, name, serial as u32, &worker);
+        }
+        let name: Arc<str> = "/worker/7/x".into();
+        for expected in expected {
+            let queue = broker.find_worked(&name).expect("a queue");
+            assert_eq!(&*queue.name, expected);
+            queue.retire();
+            broker.forget_retired(&queue);
+        }
+        assert!(broker.find_worked(&name).is_none());
+        assert_eq!(broker.workers.matching("/worker/8/x").len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::directory::TooMany;
 use super::journal::Ticket;
 use super::message::Message;
-use super::outbound::Outbound;
+use super::outbound::{Offered, Outbound};
 use super::queue::{Full, Options, Pushed, Queue, Tags};
 use super::settings::{Kind, WhenFull};
 use super::subscription::Settle;
@@ -26,8 +26,8 @@ pub enum Limit {
     Queue(Arc<str>, Full),
     /// More waits to be written to disk than may: octets, and how many may.
     Disk(usize, usize),
-    /// Nobody works for the application destination with that queue.
-    NoWorker(Arc<str>),
+    /// Nobody works for the application destination with that queue; the sender's place among those who wait for that.
+    NoWorker(Arc<str>, u64),
 }
 
 impl Limit {
@@ -127,7 +127,7 @@ impl Broker {
             };
         }
         loop {
-            let queue = match self.queue_for(route) {
+            let queue = match self.queue_for(route, sender) {
                 Ok(Some(queue)) => queue,
                 Ok(None) => {
                     self.counters.dropped_no_queue.one();
@@ -201,10 +201,14 @@ impl Broker {
 
     /// A sender that was blocked by `limit` has gone.
     pub fn stop_waiting(&self, limit: &Limit, sender: &Arc<Outbound>) {
-        if let Limit::Queue(name, _) = limit {
-            if let Some(queue) = self.directory.queue(name) {
-                queue.stop_waiting(sender);
+        match limit {
+            Limit::Queue(name, _) => {
+                if let Some(queue) = self.directory.queue(name) {
+                    queue.stop_waiting(sender);
+                }
             }
+            Limit::NoWorker(name, place) => self.workers.stop_waiting(name, *place),
+            Limit::Memory(..) | Limit::Disk(..) => {}
         }
     }
 
@@ -287,8 +291,12 @@ impl Broker {
 
     /// There is no such topic: it may be an answer, to a request or to a session.
     fn unheard(&self, to: &Destination, message: &Arc<Message>, sender: &Arc<Outbound>, now: Now) -> Option<u64> {
-        if to.reply && self.answer(&to.name, message, now) {
-            return None;
+        if to.reply {
+            match self.answer(&to.name, message, Some(sender), now) {
+                Offered::Gone => {}
+                Offered::Crowded(until) => return Some(until),
+                Offered::Taken | Offered::Displaced(_) | Offered::Full => return None,
+            }
         }
         let own = self.of_session(&to.name, message).filter(|_| to.reply);
         let Some((topic, own, shown)) = own else {
@@ -320,11 +328,11 @@ impl Broker {
     }
 
     /// The queue for a SEND; `None` if there is none and it is not to be made.
-    fn queue_for(&self, route: &Route) -> Result<Option<Arc<Queue>>, Sent> {
+    fn queue_for(&self, route: &Route, sender: &Arc<Outbound>) -> Result<Option<Arc<Queue>>, Sent> {
         let name = &route.to.name;
         if !route.create {
             return match route.to.app {
-                true => self.worked_queue(name).map(Some).map_err(Sent::Blocked),
+                true => self.worked_queue(name, sender).map(Some).map_err(Sent::Blocked),
                 false => Ok(self.directory.queue(name)),
             };
         }
@@ -433,7 +441,7 @@ impl Broker {
     fn reserve(&self, all: &Wanted<'_>, sender: &Arc<Outbound>, now: Now) -> Result<Option<Arc<Queue>>, Sent> {
         loop {
             let queue = match &all.queues {
-                Queues::Named(route) => self.queue_for(route)?,
+                Queues::Named(route) => self.queue_for(route, sender)?,
                 Queues::Known(queue) => Some(Arc::clone(queue)),
             };
             let Some(queue) = queue else { return Ok(None) };

@@ -12,24 +12,25 @@ use crate::broker::private::{encoded, USER};
 use crate::broker::queue::{Binding, Options, Queue};
 use crate::broker::subscription::Feed;
 use crate::broker::{
-    AckMode, Broker, Done, Draft, Message, Names, Outbound, Route, Selection, Sent, Subscribe, Subscription, Ticket,
+    AckMode, Broker, Done, Draft, Limit, Message, Names, Outbound, Route, Selection, Sent, Subscribe, Subscription,
+    Ticket,
 };
-use crate::session::{wishes, Fault, Wishes};
+use crate::session::{self, wishes, Fault, Wishes};
 use crate::stomp::headers::escape_into;
 use crate::stomp::{Headers, Line, Version};
 
 use super::clock::Clock;
 use super::{Error, Server, Shared};
 
-/// Between two tries of a message that waits for memory.
+/// Between two tries of a message that waits for memory or the disk, which do not call.
 const RETRY: Duration = Duration::from_millis(50);
 
 impl Server {
     /// Sends a message as if a client had: returns when it took effect, so a full queue makes it wait, for
-    /// `session.blocked_timeout` at most.
+    /// `session.blocked_timeout` at most, and an application destination that nobody works for, for `app.patience`.
     ///
     /// # Errors
-    /// [`Error::Refused`]: no such destination form, or the queue stayed full.
+    /// [`Error::Refused`]: no such destination form, or the queue stayed full, or no worker came.
     pub async fn publish(&self, destination: &str, body: impl AsRef<[u8]>) -> Result<(), Error> {
         self.publish_with(destination, &[], body).await
     }
@@ -178,6 +179,7 @@ impl Server {
                 safe: false,
                 queue: false,
                 manual: false,
+                answer: false,
             },
         };
         let clock = self.shared.clock;
@@ -198,8 +200,7 @@ impl Server {
 
 /// Sends a message that is not a client's: returns when it took effect.
 pub(super) async fn give(shared: &Shared, broker: &Broker, route: &Route, message: &Arc<Message>) -> Result<(), Error> {
-    let patience = Duration::from_millis(shared.settings.session.blocked_ms);
-    let deadline = tokio::time::Instant::now() + patience;
+    let began = tokio::time::Instant::now();
     let caller = Arc::new(Outbound::new(broker.settings().outbound));
     loop {
         match broker.send(route, message, &caller, shared.clock.now()) {
@@ -214,13 +215,47 @@ pub(super) async fn give(shared: &Shared, broker: &Broker, route: &Route, messag
                 };
             }
             Sent::Refused(why) => return Err(told(why)),
-            Sent::Blocked(limit) if tokio::time::Instant::now() >= deadline => {
-                return Err(told(limit));
+            Sent::Blocked(limit) => {
+                let deadline = began + patience(&shared.settings.session, &limit);
+                let mut waiting = Waiting {
+                    broker,
+                    limit,
+                    caller: &caller,
+                    called: false,
+                };
+                if tokio::time::Instant::now() >= deadline {
+                    return Err(told(waiting.limit.clone()));
+                }
+                let next = match waiting.limit {
+                    Limit::Memory(..) | Limit::Disk(..) => deadline.min(tokio::time::Instant::now() + RETRY),
+                    Limit::Queue(..) | Limit::NoWorker(..) => deadline,
+                };
+                waiting.called = tokio::time::timeout_at(next, called(&caller)).await.is_ok();
             }
-            Sent::Blocked(_) => {
-                // Memory does not call; a queue does.
-                let _ = tokio::time::timeout(RETRY, called(&caller)).await;
-            }
+        }
+    }
+}
+
+/// How long what meets a limit waits for it to pass.
+fn patience(settings: &session::Settings, limit: &Limit) -> Duration {
+    Duration::from_millis(match limit {
+        Limit::NoWorker(..) => settings.app.patience_ms,
+        Limit::Memory(..) | Limit::Queue(..) | Limit::Disk(..) => settings.blocked_ms,
+    })
+}
+
+/// A sender that waits for a limit to pass. If it gives up, or is not polled any more, nobody is to call it.
+struct Waiting<'a> {
+    broker: &'a Broker,
+    limit: Limit,
+    caller: &'a Arc<Outbound>,
+    called: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.called {
+            self.broker.stop_waiting(&self.limit, self.caller);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A SUBSCRIBE is a request: one answer comes under its id, and nothing is left of it then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::settings::Workers;
@@ -24,22 +24,28 @@ const REPLIES: &str = "/user/queue/replies";
 /// Headers of a SUBSCRIBE that are between the client and us.
 const OF_SUBSCRIBE: [&str; 2] = ["id", "ack"];
 
-/// Milliseconds between two tries to find a worker.
+/// Milliseconds between two tries of a request that found no room.
 const RETRY_MS: u64 = 50;
 
-/// Requests of a session by the serials of their subscriptions.
-pub(super) type Requests = BTreeMap<u32, Pending>;
+/// Requests of a session.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// By the serials of their subscriptions.
+    by_serial: BTreeMap<u32, Pending>,
+    /// When each is to be looked at, in `Now::mono`.
+    due: BTreeSet<(u64, u32)>,
+}
 
 /// A SUBSCRIBE to an application destination that has no answer yet, or whose answer is not written yet.
 #[derive(Debug)]
-pub(super) struct Pending {
+struct Pending {
     request: Request,
     /// The client's id of the subscription.
     id: String,
     /// As the client wrote it.
     destination: String,
-    /// When it has waited for too long, or is looked at again, in `Now::mono`.
-    until: u64,
+    /// When it has waited for its answer for too long, in `Now::mono`; `None` once it has one.
+    until: Option<u64>,
     unplaced: Option<Box<Unplaced>>,
 }
 
@@ -49,17 +55,44 @@ struct Unplaced {
     route: Route,
     message: Arc<Message>,
     why: Limit,
-    retry_at: u64,
+    /// When to try again, if nobody calls for that.
+    retry_at: Option<u64>,
     /// When it is given up.
     until: u64,
 }
 
 impl Pending {
-    pub(super) fn due(&self) -> u64 {
+    fn due(&self) -> Option<u64> {
         match &self.unplaced {
-            Some(unplaced) => unplaced.retry_at.min(unplaced.until),
+            Some(unplaced) => Some(unplaced.retry_at.map_or(unplaced.until, |at| at.min(unplaced.until))),
             None => self.until,
         }
+    }
+}
+
+impl Requests {
+    /// When one is to be looked at.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    fn insert(&mut self, serial: u32, pending: Pending) {
+        self.due.extend(pending.due().map(|due| (due, serial)));
+        self.by_serial.insert(serial, pending);
+    }
+
+    fn remove(&mut self, serial: u32) -> Option<Pending> {
+        let pending = self.by_serial.remove(&serial)?;
+        if let Some(due) = pending.due() {
+            self.due.remove(&(due, serial));
+        }
+        Some(pending)
+    }
+
+    /// Those that are due, the longest overdue first.
+    fn all_due(&self, now: Now) -> Vec<u32> {
+        let due = self.due.iter().take_while(|(due, _)| *due <= now.mono);
+        due.map(|(_, serial)| *serial).collect()
     }
 }
 
@@ -101,7 +134,7 @@ impl Connected {
             request,
             id: id.clone(),
             destination: name.to_owned(),
-            until: now.mono + timeout_ms,
+            until: Some(now.mono + timeout_ms),
             unplaced: None,
         };
         let until = now.mono + self.settings.app.patience_ms;
@@ -172,13 +205,16 @@ impl Connected {
         match self.broker.send(&route, &message, &self.outbound, now) {
             Sent::Done(_) => {}
             Sent::Blocked(why) => {
-                // It asks again by itself: a call would be another's.
-                self.broker.stop_waiting(&why, &self.outbound);
+                let calls = matches!(why, Limit::NoWorker(..));
+                if !calls {
+                    // A call for room says not to whom there is: one for a SEND of ours must not be taken for ours.
+                    self.broker.stop_waiting(&why, &self.outbound);
+                }
                 pending.unplaced = Some(Box::new(Unplaced {
                     route,
                     message,
                     why,
-                    retry_at: now.mono + RETRY_MS,
+                    retry_at: (!calls).then_some(now.mono + RETRY_MS),
                     until,
                 }));
             }
@@ -186,43 +222,74 @@ impl Connected {
         }
     }
 
-    /// Does what is due for requests.
-    pub(super) fn advance_requests(&mut self, now: Now) {
-        let due = |(serial, pending): (&u32, &Pending)| (pending.due() <= now.mono).then_some(*serial);
-        let due: Vec<u32> = self.requests.iter().filter_map(due).collect();
-        for serial in due {
-            if let Some(mut pending) = self.requests.remove(&serial) {
-                self.advance_request(&mut pending, now);
-                match self.broker.is_pending(&pending.request, &self.outbound) {
-                    true => _ = self.requests.insert(serial, pending),
-                    false => self.forget_request(&pending),
-                }
-            }
+    /// Gives requests to workers that have come.
+    pub(super) fn find_workers(&mut self, now: Now) {
+        let all = self.requests.by_serial.iter();
+        let unplaced = all.filter_map(|(serial, pending)| Some((*serial, pending.unplaced.as_deref()?)));
+        let called = unplaced.filter(|(_, unplaced)| {
+            matches!(unplaced.why, Limit::NoWorker(..)) && !self.broker.waits_for_worker(&unplaced.why)
+        });
+        let called: Vec<u32> = called.map(|(serial, _)| serial).collect();
+        for serial in called {
+            self.with_request(serial, |session, pending| session.try_again(pending, now));
         }
     }
 
-    fn advance_request(&mut self, pending: &mut Pending, now: Now) {
+    /// Does what is due for requests.
+    pub(super) fn advance_requests(&mut self, now: Now) {
+        // What one found full is full for those behind it.
+        let mut full = BTreeSet::new();
+        for serial in self.requests.all_due(now) {
+            self.with_request(serial, |session, pending| {
+                session.advance_request(pending, &mut full, now)
+            });
+        }
+    }
+
+    /// Changes a request, and with it when it is due.
+    fn with_request(&mut self, serial: u32, change: impl FnOnce(&mut Connected, &mut Pending)) {
+        if let Some(mut pending) = self.requests.remove(serial) {
+            change(self, &mut pending);
+            self.requests.insert(serial, pending);
+        }
+    }
+
+    /// `full` are the queues, or `None` for the memory and the disk, in which there was no room just now.
+    fn advance_request(&mut self, pending: &mut Pending, full: &mut BTreeSet<Option<Arc<str>>>, now: Now) {
         if !self.broker.awaits(&pending.request) {
             // The client is slow to take the answer.
             pending.unplaced = None;
-            pending.until = now.mono + self.settings.app.timeout_ms;
+            pending.until = None;
             return;
         }
-        match pending.unplaced.take() {
+        match &mut pending.unplaced {
             Some(unplaced) if unplaced.until <= now.mono => {
-                self.decline(pending, &Fault::from(unplaced.why), now);
+                let why = unplaced.why.clone();
+                self.broker.stop_waiting(&why, &self.outbound);
+                pending.unplaced = None;
+                self.decline(pending, &Fault::from(why), now);
             }
-            Some(unplaced) => {
-                let Unplaced {
-                    route, message, until, ..
-                } = *unplaced;
-                self.put(pending, route, message, until, now);
+            Some(unplaced) if full.contains(&full_queue(&unplaced.why)) => {
+                unplaced.retry_at = Some(now.mono + RETRY_MS);
+            }
+            Some(_) => {
+                self.try_again(pending, now);
+                full.extend(pending.unplaced.as_ref().map(|unplaced| full_queue(&unplaced.why)));
             }
             None => {
                 let limit = self.settings.app.timeout_ms;
                 let detail = format!("No answer came within {limit} ms (app.timeout).");
                 self.decline(pending, &Fault::new(fault::NO_ANSWER, detail), now);
             }
+        }
+    }
+
+    fn try_again(&mut self, pending: &mut Pending, now: Now) {
+        if let Some(unplaced) = pending.unplaced.take() {
+            let Unplaced {
+                route, message, until, ..
+            } = *unplaced;
+            self.put(pending, route, message, until, now);
         }
     }
 
@@ -240,33 +307,27 @@ impl Connected {
             publisher: self.number,
         });
         self.broker.counters().requests_declined.one();
-        self.broker.answer(&pending.request.address, &message, now);
-        pending.until = now.mono + self.settings.app.timeout_ms;
+        self.broker.answer(&pending.request.address, &message, None, now);
+        pending.until = None;
     }
 
-    /// Lets go of requests whose answers have been written: their ids are free.
-    pub(super) fn forget_answered(&mut self) {
-        let (broker, outbound) = (&self.broker, &self.outbound);
-        let answered =
-            |(serial, pending): (&u32, &Pending)| (!broker.is_pending(&pending.request, outbound)).then_some(*serial);
-        let answered: Vec<u32> = self.requests.iter().filter_map(answered).collect();
-        for serial in answered {
-            if let Some(pending) = self.requests.remove(&serial) {
-                self.forget_request(&pending);
-            }
+    /// Ends the request with that serial, if there is one: its answer is written, or is not to be.
+    pub(super) fn end_request(&mut self, serial: u32) {
+        let Some(pending) = self.requests.remove(serial) else {
+            return;
+        };
+        if let Some(unplaced) = &pending.unplaced {
+            self.broker.stop_waiting(&unplaced.why, &self.outbound);
         }
-    }
-
-    /// Ends the request with that serial, if there is one: its answer is not written.
-    pub(super) fn withdraw(&mut self, serial: u32) {
-        if let Some(pending) = self.requests.remove(&serial) {
-            self.forget_request(&pending);
-        }
-    }
-
-    fn forget_request(&mut self, pending: &Pending) {
         self.broker.withdraw(&pending.request, &self.outbound);
         self.ids.remove(&pending.id);
+    }
+
+    /// Ends all requests, with their session.
+    pub(super) fn end_requests(&mut self) {
+        while let Some(serial) = self.requests.by_serial.keys().next().copied() {
+            self.end_request(serial);
+        }
     }
 
     /// Whether the session may work for that application destination, or for all of a pattern.
@@ -286,6 +347,14 @@ impl Connected {
              [[users]]; where there are none, workers come over TCP."
         );
         Err(Fault::new(fault::FORBIDDEN, detail))
+    }
+}
+
+/// The queue in which there is no room; `None` if it is the memory or the disk.
+fn full_queue(why: &Limit) -> Option<Arc<str>> {
+    match why {
+        Limit::Queue(name, _) | Limit::NoWorker(name, _) => Some(Arc::clone(name)),
+        Limit::Memory(..) | Limit::Disk(..) => None,
     }
 }
 

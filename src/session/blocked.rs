@@ -86,7 +86,7 @@ impl Blocked {
     /// Milliseconds that it may wait, and the option that says so.
     fn patience(&self, settings: &Settings) -> (u64, &'static str) {
         match self.limit {
-            Limit::NoWorker(_) => (settings.app.patience_ms, "app.patience"),
+            Limit::NoWorker(..) => (settings.app.patience_ms, "app.patience"),
             Limit::Memory(..) | Limit::Queue(..) | Limit::Disk(..) => (settings.blocked_ms, "session.blocked_timeout"),
         }
     }
@@ -168,6 +168,13 @@ impl Connected {
         }
     }
 
+    /// Room or a worker has been found for something that waits.
+    pub(super) fn called(&mut self, now: Now) -> Result<(), Fault> {
+        self.unblock(now)?;
+        self.find_workers(now);
+        Ok(())
+    }
+
     /// Tries again what waits, then the frames behind it.
     pub(super) fn unblock(&mut self, now: Now) -> Result<(), Fault> {
         let Some(mut blocked) = self.blocked.take() else {
@@ -238,10 +245,10 @@ impl Connected {
     }
 }
 
-/// A full queue calls its senders; memory, the disk and whether there are workers have to be asked.
+/// A full queue calls its senders, and so does a worker that comes; memory and the disk have to be asked.
 fn retry_at(limit: &Limit, now: Now) -> Option<u64> {
     match limit {
-        Limit::Memory(..) | Limit::Disk(..) | Limit::NoWorker(_) => Some(now.mono + super::MEMORY_RETRY_MS),
-        Limit::Queue(..) => None,
+        Limit::Memory(..) | Limit::Disk(..) => Some(now.mono + super::MEMORY_RETRY_MS),
+        Limit::Queue(..) | Limit::NoWorker(..) => None,
     }
 }

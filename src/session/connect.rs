@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::app::Requests;
 use super::authenticate::{Credentials, Verdict};
 use super::receipts::Receipts;
 use super::{fault, Connected, Fault, Link, Principal, Session, State, Step};
@@ -143,7 +144,7 @@ impl Session {
             link: self.link,
             outbound: Arc::clone(&self.outbound),
             subscriptions: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            requests: Requests::default(),
             ids: BTreeMap::new(),
             used: (BTreeSet::new(), VecDeque::new()),
             next_serial: 0,

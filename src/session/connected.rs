@@ -1,6 +1,5 @@
 //! A session between CONNECTED and its end: which frame goes where, RECEIPTs, time.
 
-use super::app::Pending;
 use super::{fault, Close, Connected, Fault};
 use crate::broker::{AckMode, Now, Ticket};
 use crate::stomp::heartbeat::Beat;
@@ -89,7 +88,7 @@ impl Connected {
             .min();
         let blocked = self.blocked.as_ref().map(|blocked| blocked.due(&self.settings));
         let frame = self.unfinished_since.map(|since| since + self.settings.frame_ms);
-        let requests = self.requests.values().map(Pending::due).min();
+        let requests = self.requests.due();
         [self.liveness.due(), transactions, blocked, self.paused, frame, requests]
             .into_iter()
             .flatten()
@@ -141,7 +140,8 @@ impl Connected {
         Ok(probe)
     }
 
-    /// Deliveries that the socket has taken count as delivered: in auto mode they are settled.
+    /// Deliveries that the socket has taken count as delivered: in auto mode they are settled, and what was answered with
+    /// one is over.
     pub(super) fn written(&mut self, position: u64, now: Now) {
         while let Some(mark) = self.marks.front().copied().filter(|mark| mark.end <= position) {
             self.marks.pop_front();
@@ -153,6 +153,7 @@ impl Connected {
                 continue;
             }
             let Some(held) = self.subscriptions.get(&mark.lane.serial) else {
+                self.end_request(mark.lane.serial);
                 continue;
             };
             if held.subscription.mode != AckMode::Auto {
@@ -203,9 +204,7 @@ impl Connected {
             self.broker
                 .abandon(&held.subscription, &self.outbound, unwritten, held.live, now);
         }
-        while let Some(serial) = self.requests.keys().next().copied() {
-            self.withdraw(serial);
-        }
+        self.end_requests();
         for name in std::mem::take(&mut self.owned) {
             self.broker.remove_owned(&name, self.number);
         }

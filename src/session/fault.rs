@@ -182,7 +182,7 @@ impl From<Limit> for Fault {
                      disk is slower than its senders."
                 ),
             ),
-            Limit::NoWorker(name) => {
+            Limit::NoWorker(name, _) => {
                 let local = name.strip_prefix(WORKER).unwrap_or(&name);
                 Fault::new(
                     NO_WORKER,

@@ -282,7 +282,7 @@ impl Session {
             ));
         }
         let done = match called {
-            true => connected.unblock(now),
+            true => connected.called(now),
             false => Ok(()),
         };
         self.conclude(done)

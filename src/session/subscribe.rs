@@ -218,8 +218,7 @@ impl Connected {
     }
 
     /// Whether a subscription may have that id, and whether there may be another one.
-    pub(super) fn check_id(&mut self, id: &str) -> Result<(), Fault> {
-        self.forget_answered();
+    pub(super) fn check_id(&self, id: &str) -> Result<(), Fault> {
         if self.ids.contains_key(id) {
             let detail =
                 format!("The id \"{id}\" is that of a live subscription of this connection; UNSUBSCRIBE it first.");
@@ -258,7 +257,7 @@ impl Connected {
     }
 
     fn end_subscription(&mut self, serial: u32, now: Now) {
-        self.withdraw(serial);
+        self.end_request(serial);
         let Some(held) = self.subscriptions.get_mut(&serial) else {
             return;
         };
@@ -337,6 +336,7 @@ impl Connected {
             safe: self.link != (Link::WebSocket { subprotocol: true }),
             queue: false,
             manual: false,
+            answer: false,
         }
     }
 

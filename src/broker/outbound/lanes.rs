@@ -14,6 +14,8 @@ use crate::stomp::Version;
 pub(super) struct Lanes {
     pub(super) control: VecDeque<Box<[u8]>>,
     pub(super) slots: Vec<Option<Lane>>,
+    /// Slots whose lanes have been closed.
+    pub(super) free: Vec<u32>,
     /// Slots of lanes with deliveries, in the order in which they are served.
     pub(super) turn: VecDeque<u32>,
     /// Waiting in all lanes.
@@ -255,7 +257,7 @@ impl Lanes {
         let tail = message.tail(lane.head.version, lane.head.safe);
         sink.frame(&[&lane.head.prefix, scratch, tail], message.is_utf8());
         drained.deliveries += 1;
-        if lane.head.queue {
+        if lane.head.queue || lane.head.answer {
             marks.push_back(Mark {
                 end: sink.position(),
                 lane: id,

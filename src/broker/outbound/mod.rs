@@ -51,6 +51,8 @@ pub struct LaneHead {
     pub queue: bool,
     /// The client acknowledges: ids carry their place (`serial-tag`), and in 1.2 an `ack` header is there.
     pub manual: bool,
+    /// For the answer to a request: its one frame leaves a mark, as those of a queue do.
+    pub answer: bool,
 }
 
 /// One message on its way to one subscription.
@@ -64,7 +66,7 @@ pub struct Delivery {
     pub attempts: u32,
 }
 
-/// A frame of a queue's lane in the transport's output.
+/// A frame of a queue's lane, or an answer's, in the transport's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Position after its last octet.
@@ -256,20 +258,12 @@ impl Outbound {
     pub fn open_lane(&self, serial: u32, head: LaneHead) -> LaneId {
         let mut lanes = self.lock();
         let lane = Lane::new(serial, head);
-        let slot = match lanes.slots.iter().position(Option::is_none) {
-            Some(free) => free,
-            None => {
-                lanes.slots.push(None);
-                lanes.slots.len() - 1
-            }
-        };
-        if let Some(place) = lanes.slots.get_mut(slot) {
-            *place = Some(lane);
+        let slot = lanes.free.pop().unwrap_or(lanes.slots.len() as u32);
+        match lanes.slots.get_mut(slot as usize) {
+            Some(place) => *place = Some(lane),
+            None => lanes.slots.push(Some(lane)),
         }
-        LaneId {
-            slot: slot as u32,
-            serial,
-        }
+        LaneId { slot, serial }
     }
 
     /// Whether deliveries have ended.
@@ -277,16 +271,12 @@ impl Outbound {
         self.lock().finished
     }
 
-    /// Whether nothing waits in a lane, or it has ended.
-    pub fn is_drained(&self, id: LaneId) -> bool {
-        self.lock().lane(id).is_none_or(|lane| lane.waiting.is_empty())
-    }
-
     /// Ends a lane: nothing of it is drained any more. Gives the tag of the first delivery that still waited.
     pub fn close_lane(&self, id: LaneId) -> Option<u64> {
         let mut lanes = self.lock();
         lanes.lane(id)?;
         let lane = lanes.slots.get_mut(id.slot as usize)?.take()?;
+        lanes.free.push(id.slot);
         lanes.messages -= lane.waiting.len();
         lanes.octets -= lane.octets;
         if lane.head.queue {
@@ -312,6 +302,7 @@ impl Outbound {
     pub fn close(&self) {
         let mut lanes = self.lock();
         lanes.slots = Vec::new();
+        lanes.free = Vec::new();
         lanes.turn = VecDeque::new();
         lanes.finished = true;
         lanes.closed = true;

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::{body, header, Client, Step, World};
-use crate::broker::settings::{Policy, QueuePolicy, TopicPolicy, WhenFull};
 use crate::broker::{self, Journal, Volatile};
 use crate::session::settings::{App, Workers};
 use crate::session::{Answer, Authentication, Credentials, Principal, Settings};
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         app: App {
             workers: Workers::Anyone,
@@ -20,11 +19,11 @@ fn settings() -> Settings {
     }
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World::with(broker::Settings::default(), settings(), Arc::new(Volatile))
 }
 
-fn work(world: &World, worker: &mut Client, name: &str, lines: &str) {
+pub(super) fn work(world: &World, worker: &mut Client, name: &str, lines: &str) {
     worker.send(
         world,
         &format!("SUBSCRIBE\nid:w\ndestination:/worker/{name}\n{lines}\n"),
@@ -32,13 +31,13 @@ fn work(world: &World, worker: &mut Client, name: &str, lines: &str) {
 }
 
 /// The one frame that the socket takes now.
-fn one(world: &World, client: &mut Client) -> String {
+pub(super) fn one(world: &World, client: &mut Client) -> String {
     let mut frames = client.take(world);
     assert_eq!(frames.len(), 1, "{frames:?}");
     frames.remove(0)
 }
 
-fn reply(world: &World, worker: &mut Client, request: &str, text: &str) -> Step {
+pub(super) fn reply(world: &World, worker: &mut Client, request: &str, text: &str) -> Step {
     let address = header(request, "reply-to").expect("a reply-to");
     worker.send(
         world,
@@ -46,7 +45,7 @@ fn reply(world: &World, worker: &mut Client, request: &str, text: &str) -> Step 
     )
 }
 
-fn advance(world: &World, client: &mut Client) -> Step {
+pub(super) fn advance(world: &World, client: &mut Client) -> Step {
     client.session.advance(world.now)
 }
 
@@ -265,57 +264,6 @@ fn a_request_that_nobody_answers_is_told_so_and_the_session_goes_on() {
 }
 
 #[test]
-fn a_request_waits_for_a_worker_in_bounds() {
-    let mut world = world();
-    let (mut worker, mut joe) = (world.client(), world.client());
-    joe.send(&world, "SUBSCRIBE\nid:1\ndestination:/app/orders\n\n");
-    joe.send(&world, "SUBSCRIBE\nid:2\ndestination:/app/prices\n\n");
-    world.pass(500);
-    work(&world, &mut worker, "orders", "");
-    advance(&world, &mut joe);
-    let request = one(&world, &mut worker);
-    assert_eq!(header(&request, "destination"), Some("/app/orders"));
-    world.pass(500);
-    advance(&world, &mut joe);
-    let told = one(&world, &mut joe);
-    let headers = ["subscription", "destination", "x-app-error"].map(|name| header(&told, name));
-    assert_eq!(headers, [Some("2"), Some("/app/prices"), Some("no-worker")]);
-    reply(&world, &mut worker, &request, "all");
-    assert_eq!(joe.bodies(&world), ["all"]);
-}
-
-#[test]
-fn a_send_waits_for_a_worker_and_is_an_error_then() {
-    let mut world = world();
-    let (mut worker, mut joe, mut ann) = (world.client(), world.client(), world.client());
-    for client in [&mut joe, &mut ann] {
-        client.send(&world, "SEND\ndestination:/app/orders\nreceipt:a\n\nbuy");
-        assert_eq!(client.take(&world), [""; 0], "no RECEIPT yet");
-    }
-    world.pass(999);
-    work(&world, &mut worker, "orders", "");
-    assert_eq!(advance(&world, &mut joe), Step::Done);
-    assert!(one(&world, &mut joe).starts_with("RECEIPT\n"));
-    assert_eq!(worker.bodies(&world), ["buy"]);
-    drop(worker);
-    world.pass(1);
-    let step = advance(&world, &mut ann);
-    assert!(
-        matches!(&step, Step::Close(close) if close.reason == "no-worker"),
-        "{step:?}"
-    );
-    let told = one(&world, &mut ann);
-    assert_eq!(
-        (header(&told, "code"), header(&told, "receipt-id")),
-        (Some("no-worker"), Some("a"))
-    );
-    assert!(
-        body(&told).contains("/app/orders") && body(&told).contains("app.patience"),
-        "{told}"
-    );
-}
-
-#[test]
 fn what_a_worker_did_not_acknowledge_goes_to_another() {
     let mut world = world();
     let (mut first, mut second, mut joe) = (world.client(), world.client(), world.client());
@@ -401,31 +349,6 @@ fn requests_end_with_their_session() {
     reply(&world, &mut worker, &request, "nobody is there");
     assert_eq!(worker.take(&world), [""; 0]);
     assert_eq!(world.broker.counters().dropped_no_subscriber.get(), 1);
-}
-
-#[test]
-fn a_request_that_a_full_queue_refuses_is_told_so() {
-    let refusing = Policy {
-        pattern: "/worker/#".into(),
-        topic: TopicPolicy::default(),
-        queue: QueuePolicy {
-            messages: 1,
-            full: WhenFull::Reject,
-            ..QueuePolicy::default()
-        },
-    };
-    let limited = broker::Settings {
-        policies: vec![refusing],
-        ..broker::Settings::default()
-    };
-    let mut world = World::with(limited, settings(), Arc::new(Volatile));
-    let (mut worker, mut joe) = (world.client(), world.client());
-    work(&world, &mut worker, "orders", "ack:client\n");
-    joe.send(&world, "SUBSCRIBE\nid:1\ndestination:/app/orders\n\n");
-    joe.send(&world, "SUBSCRIBE\nid:2\ndestination:/app/orders\n\n");
-    let told = one(&world, &mut joe);
-    let headers = ["subscription", "x-app-error"].map(|name| header(&told, name));
-    assert_eq!(headers, [Some("2"), Some("queue-full")]);
 }
 
 #[test]

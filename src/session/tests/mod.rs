@@ -12,6 +12,7 @@ mod spring;
 mod stored;
 mod topics;
 mod users;
+mod waiting;
 
 use std::sync::Arc;
 
