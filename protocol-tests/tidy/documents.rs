@@ -66,6 +66,26 @@ fn every_fault_stands_in_the_protocols_error_table() {
     none(&wrong);
 }
 
+/// Some of its messages end in particulars.
+#[test]
+fn every_fault_of_the_relay_stands_in_its_document() {
+    use hoofbeat::relay::fault::{Kind, TABLE};
+    let relay = read("docs/relay.md");
+    let (_, table) = relay.split_once("| `code` | `message` | close |").unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|row| !row.is_empty()).collect();
+    let is_of = |row: &str, kind: &Kind| {
+        let begin = format!("| `{}` | {}", kind.code, kind.message);
+        row.starts_with(&begin) && row.ends_with(&format!(" | {} |", kind.close))
+    };
+    let missing = TABLE.iter().filter(|kind| !rows.iter().any(|row| is_of(row, kind)));
+    let unknown = rows.iter().filter(|row| !TABLE.iter().any(|kind| is_of(row, kind)));
+    let mut wrong: Vec<String> = missing
+        .map(|kind| format!("docs/relay.md lacks {}", kind.code))
+        .collect();
+    wrong.extend(unknown.map(|row| format!("docs/relay.md: there is no such fault: {row}")));
+    none(&wrong);
+}
+
 #[test]
 fn every_case_has_its_row_in_the_conformance_table_and_every_row_its_case() {
     let cases: BTreeSet<String> = fs::read_dir(root().join("protocol-tests/cases"))

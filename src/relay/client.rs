@@ -141,7 +141,7 @@ impl Open {
             let detail = format!(
                 "This client may not SEND to \"{destination}\", which is private to a user; user.send says who may."
             );
-            return Err(Fault::new(fault::NOT_YOURS, detail));
+            return Err(Fault::new(fault::NOT_OWNER, detail));
         }
         let sessions = shared.users.sessions(&user);
         if !sessions.is_empty() {
@@ -360,7 +360,7 @@ fn not_yours(destination: &str) -> Fault {
         "\"{destination}\" is private to another session, or a pattern over queues, which could hold such (user.send, \
          relay.queue_wildcards)."
     );
-    Fault::new(fault::NOT_YOURS, detail)
+    Fault::new(fault::NOT_OWNER, detail)
 }
 
 /// A frame of ours to the broker.

@@ -8,6 +8,21 @@ use crate::stomp::{Frame, Version};
 
 // Where Spring's relay has a text, the `message` is Spring's, which people search their logs for; some end in particulars.
 faults! {
+    [
+        UNKNOWN_COMMAND,
+        NOT_CONNECTED,
+        ALREADY_CONNECTED,
+        CONNECT_TIMEOUT,
+        FRAME_TIMEOUT,
+        UNSUPPORTED_VERSION,
+        BAD_CREDENTIALS,
+        BAD_HEADER,
+        NOT_OWNER,
+        TOO_MANY_SUBSCRIPTIONS,
+        TOO_MANY_TRANSACTIONS,
+        SILENT,
+        SHUTDOWN,
+    ]
     /// There is no broker behind now.
     BROKER_UNAVAILABLE = ("broker-unavailable", "Broker not available.", 1002);
     /// The broker behind closed the client's connection, or it was lost.
@@ -28,32 +43,6 @@ faults! {
     DELIVERY_LOST = ("broker-lost-delivery", "Delivery lost with the connection to the broker", 1002);
     /// A destination that is not relayed.
     NOT_RELAYED = ("not-relayed", "Destination is not relayed", 1002);
-    /// A SEND to another user, or a destination of another session.
-    NOT_YOURS = ("not-owner", "Destination belongs to another session", 1008);
-    /// A command that only servers send.
-    UNKNOWN_COMMAND = ("unknown-command", "Unknown command", 1002);
-    /// A frame before CONNECT.
-    NOT_CONNECTED = ("not-connected", "Not connected", 1002);
-    /// A second CONNECT.
-    ALREADY_CONNECTED = ("already-connected", "Already connected", 1002);
-    /// No CONNECT in time.
-    CONNECT_TIMEOUT = ("connect-timeout", "No CONNECT in time", 1008);
-    /// A frame that was begun and not ended in time.
-    FRAME_TIMEOUT = ("frame-timeout", "Frame not complete in time", 1008);
-    /// No common version.
-    UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
-    /// The client is not who it says it is.
-    BAD_CREDENTIALS = ("bad-credentials", "Wrong login or passcode", 1008);
-    /// A header's value cannot be read.
-    BAD_HEADER = ("bad-header", "Bad header value", 1002);
-    /// More subscriptions than can be said again.
-    TOO_MANY_SUBSCRIPTIONS = ("too-many-subscriptions", "Too many subscriptions", 1008);
-    /// More open transactions than can be remembered.
-    TOO_MANY_TRANSACTIONS = ("too-many-transactions", "Too many transactions", 1008);
-    /// The client was silent for too long.
-    SILENT = ("silent", "No heart-beat", 1002);
-    /// The server stops.
-    SHUTDOWN = ("shutdown", "Server stops", 1001);
 }
 
 /// Why a client's session is over, and what it is told.

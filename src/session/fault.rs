@@ -9,6 +9,21 @@ use crate::stomp::report::{error, faults, particulars};
 use crate::stomp::{Command, DecodeError, DecodeErrorKind, Frame, Version};
 
 faults! {
+    [
+        UNKNOWN_COMMAND,
+        NOT_CONNECTED,
+        ALREADY_CONNECTED,
+        CONNECT_TIMEOUT,
+        FRAME_TIMEOUT,
+        UNSUPPORTED_VERSION,
+        BAD_CREDENTIALS,
+        BAD_HEADER,
+        NOT_OWNER,
+        TOO_MANY_SUBSCRIPTIONS,
+        TOO_MANY_TRANSACTIONS,
+        SILENT,
+        SHUTDOWN,
+    ]
     /// The bytes are not a frame.
     BAD_FRAME = ("bad-frame", "Malformed frame", 1002);
     /// `content-length` is no number of octets, or not that of the body.
@@ -21,34 +36,16 @@ faults! {
     FRAME_TOO_LARGE = ("frame-too-large", "Frame too large", 1009);
     /// A header line, their number or all of them over a limit.
     HEADERS_TOO_LARGE = ("headers-too-large", "Headers too large", 1009);
-    /// No such command, or one that only servers send.
-    UNKNOWN_COMMAND = ("unknown-command", "Unknown command", 1002);
-    /// A frame before CONNECT.
-    NOT_CONNECTED = ("not-connected", "Not connected", 1002);
-    /// A second CONNECT.
-    ALREADY_CONNECTED = ("already-connected", "Already connected", 1002);
-    /// No CONNECT in time.
-    CONNECT_TIMEOUT = ("connect-timeout", "No CONNECT in time", 1008);
-    /// A frame that was begun and not ended in time.
-    FRAME_TIMEOUT = ("frame-timeout", "Frame not complete in time", 1008);
-    /// No common version.
-    UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
     /// A virtual host that is not configured, where that is asked for.
     UNKNOWN_HOST = ("unknown-host", "Unknown virtual host", 1008);
-    /// The login or the passcode is wrong, or not there.
-    BAD_CREDENTIALS = ("bad-credentials", "Wrong login or passcode", 1008);
     /// A header that the frame must have is not there.
     MISSING_HEADER = ("missing-header", "Missing header", 1002);
-    /// A header's value cannot be read.
-    BAD_HEADER = ("bad-header", "Bad header value", 1002);
     /// A destination that none of the forms fits.
     BAD_DESTINATION = ("bad-destination", "Bad destination", 1002);
     /// A selector that cannot be read.
     BAD_SELECTOR = ("bad-selector", "Bad selector", 1002);
     /// Something that would change delivery and is not served.
     UNSUPPORTED = ("unsupported", "Not supported", 1002);
-    /// The destination belongs to another session.
-    NOT_OWNER = ("not-owner", "Destination belongs to another session", 1008);
     /// The client may not do that here.
     FORBIDDEN = ("forbidden", "Not allowed", 1008);
     /// The queue exists with other options.
@@ -57,8 +54,6 @@ faults! {
     DUPLICATE_SUBSCRIPTION = ("duplicate-subscription", "Duplicate subscription id", 1002);
     /// No subscription has the id.
     UNKNOWN_SUBSCRIPTION = ("unknown-subscription", "Unknown subscription id", 1002);
-    /// More subscriptions than a connection may have.
-    TOO_MANY_SUBSCRIPTIONS = ("too-many-subscriptions", "Too many subscriptions", 1008);
     /// More destinations than the broker may have.
     TOO_MANY_DESTINATIONS = ("too-many-destinations", "Too many destinations", 1008);
     /// ACK or NACK of a message that was never delivered.
@@ -67,8 +62,6 @@ faults! {
     DUPLICATE_TRANSACTION = ("duplicate-transaction", "Transaction already begun", 1002);
     /// The transaction is not open.
     UNKNOWN_TRANSACTION = ("unknown-transaction", "Unknown transaction", 1002);
-    /// More open transactions than a connection may have.
-    TOO_MANY_TRANSACTIONS = ("too-many-transactions", "Too many transactions", 1008);
     /// A transaction over its limit of frames or octets.
     TRANSACTION_TOO_LARGE = ("transaction-too-large", "Transaction too large", 1008);
     /// A transaction open for too long.
@@ -81,10 +74,6 @@ faults! {
     MEMORY_FULL = ("memory-full", "Broker out of room", 1008);
     /// The client does not read what it subscribed to.
     SLOW_CONSUMER = ("slow-consumer", "Slow consumer", 1008);
-    /// The client was silent for too long.
-    SILENT = ("silent", "No heart-beat", 1002);
-    /// The server stops.
-    SHUTDOWN = ("shutdown", "Server stops", 1001);
     /// A persistent message could not be stored.
     NOT_STORED = ("not-stored", "Message not stored", 1011);
 }

@@ -1,4 +1,5 @@
-//! What an ERROR tells ("ERROR"): the shape of a table of faults, and the headers that lead to the frame at fault.
+//! What an ERROR tells ("ERROR"): the shape of a table of faults, the faults that every room meets, and the headers that
+//! lead to the frame at fault.
 
 use super::{encode, Command, Frame, Version};
 
@@ -13,15 +14,46 @@ pub struct Kind {
     pub close: u16,
 }
 
-/// Makes a constant of each line, and `TABLE` of all.
+/// Makes a constant of each line, and `TABLE` of all, behind those of the lines here that are named first.
 macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident = ($code:literal, $message:literal, $close:literal);)*) => {
+    ($([$($shared:ident),* $(,)?])? $($(#[$doc:meta])* $name:ident = ($code:literal, $message:literal, $close:literal);)*) => {
+        $(pub use crate::stomp::report::{$($shared),*};)?
         $($(#[$doc])* pub const $name: Kind = Kind { code: $code, message: $message, close: $close };)*
         /// The whole table.
-        pub const TABLE: &[Kind] = &[$($name),*];
+        pub const TABLE: &[Kind] = &[$($($shared,)*)? $($name),*];
     };
 }
 pub(crate) use faults;
+
+// What any server has to tell, whoever is behind it; a room's own lines stand in the room.
+faults! {
+    /// No such command, or one that only servers send.
+    UNKNOWN_COMMAND = ("unknown-command", "Unknown command", 1002);
+    /// A frame before CONNECT.
+    NOT_CONNECTED = ("not-connected", "Not connected", 1002);
+    /// A second CONNECT.
+    ALREADY_CONNECTED = ("already-connected", "Already connected", 1002);
+    /// No CONNECT in time.
+    CONNECT_TIMEOUT = ("connect-timeout", "No CONNECT in time", 1008);
+    /// A frame that was begun and not ended in time.
+    FRAME_TIMEOUT = ("frame-timeout", "Frame not complete in time", 1008);
+    /// No common version.
+    UNSUPPORTED_VERSION = ("unsupported-version", "Unsupported version", 1002);
+    /// The login or the passcode is wrong, or not there.
+    BAD_CREDENTIALS = ("bad-credentials", "Wrong login or passcode", 1008);
+    /// A header's value cannot be read.
+    BAD_HEADER = ("bad-header", "Bad header value", 1002);
+    /// The destination belongs to another session.
+    NOT_OWNER = ("not-owner", "Destination belongs to another session", 1008);
+    /// More subscriptions than a connection may have.
+    TOO_MANY_SUBSCRIPTIONS = ("too-many-subscriptions", "Too many subscriptions", 1008);
+    /// More open transactions than a connection may have.
+    TOO_MANY_TRANSACTIONS = ("too-many-transactions", "Too many transactions", 1008);
+    /// The client was silent for too long.
+    SILENT = ("silent", "No heart-beat", 1002);
+    /// The server stops.
+    SHUTDOWN = ("shutdown", "Server stops", 1001);
+}
 
 /// Octets of a client's value that an ERROR repeats in a header.
 const SHOWN: usize = 1_024;
