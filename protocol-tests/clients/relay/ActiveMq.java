@@ -12,7 +12,7 @@ public class ActiveMq {
         broker.setPersistent(true);
         broker.getSystemUsage().getStoreUsage().setLimit(1L << 30);
         broker.getSystemUsage().getTempUsage().setLimit(1L << 30);
-        broker.addConnector("stomp://127.0.0.1:" + arguments[0] + "?transport.hbGracePeriodMultiplier=1.5");
+        broker.addConnector("stomp://127.0.0.1:" + arguments[0] + "?transport.hbGracePeriodMultiplier=2");
         broker.start();
         broker.waitUntilStarted();
         System.out.println("started");

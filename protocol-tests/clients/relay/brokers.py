@@ -45,12 +45,19 @@ class Process:
 
     async def answers(self, port):
         """Waits until something listens at the port."""
-        while True:
+        while not listens(port):
             assert self.process.poll() is None, f"{self.name} ended: see {self.folder}/{self.name}.log"
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
             await asyncio.sleep(0.2)
+
+    async def leaves(self, port):
+        """Waits until nothing listens at the port any more: of what was killed only the first process has been waited for."""
+        while listens(port):
+            await asyncio.sleep(0.05)
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class RabbitMq(Process):
@@ -81,6 +88,7 @@ class RabbitMq(Process):
         }
 
     async def start(self):
+        await self.leaves(self.port)
         self.spawn(["/usr/lib/rabbitmq/bin/rabbitmq-server"], self.environment)
         await self.answers(self.port)
 
@@ -100,6 +108,7 @@ class ActiveMq(Process):
         self.port = base
 
     async def start(self):
+        await self.leaves(self.port)
         classes = f"{os.environ['ACTIVEMQ_CLASSES']}:{os.environ['ACTIVEMQ_CLASSPATH']}"
         self.spawn(["java", "-Xmx256m", "-cp", classes, "ActiveMq", str(self.port), str(self.folder / "store")])
         await self.answers(self.port)
@@ -121,6 +130,7 @@ class Edge(Process):
         ]
 
     async def start(self):
+        await self.leaves(self.web)
         self.spawn(self.command)
         await self.answers(self.web)
 

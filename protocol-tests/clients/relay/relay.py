@@ -26,8 +26,9 @@ class Stage:
         base = int(os.environ.get("PORT_BASE", "20140"))
         self.folder = fresh(folder)
         self.broker = BROKERS[kind](self.folder, base)
-        beats = ("relay.heart_beat=1s,1s", "user.send=any", "relay.retry_longest=500ms")
-        upstream = f"127.0.0.1:{base + 9},127.0.0.1:{self.broker.port}"
+        # Brokers bear silence of twice that: on a slow machine a process may not run for a second.
+        beats = ("relay.heart_beat=2s,2s", "user.send=any", "relay.retry_longest=500ms")
+        upstream = f"127.0.0.1:{base + 10},127.0.0.1:{self.broker.port}"
         self.edge = Edge("edge", self.folder, base + 4, upstream, *beats)
         self.keeping = Edge("keeping", self.folder, base + 6, upstream, *beats, "relay.keep_sessions=2m")
         self.number = 0
@@ -59,6 +60,12 @@ class Stage:
 
     async def counts(self, edge):
         return (await page(edge.web, "/stats"))[1]["relay"]
+
+    async def counted(self, edge, name, least):
+        """Waits until that much has been counted; all counts."""
+        while (counts := await self.counts(edge))[name] < least:
+            await asyncio.sleep(0.05)
+        return counts
 
 
 async def subscribe(client, destination, **headers):
@@ -198,12 +205,13 @@ async def an_error_of_the_broker_passes_and_ends_the_session(stage):
 
 @scenario
 async def heart_beats_end_on_each_side(stage):
-    """The broker is promised a beat each second; its clients promise nothing, or only send, or beat on their own."""
+    """The broker is promised a beat every two seconds; clients promise nothing, or only send, or beat on their own."""
     topic = f"/topic/{stage.name()}"
     idle = await stage.browser()
     busy = await Browser.open(stage.edge.web)
     await busy.connect(heart_beat="4000,4000")
-    end = time.monotonic() + 8
+    # An ActiveMQ that hears nothing looks twice, after four seconds each.
+    end = time.monotonic() + 10
     while time.monotonic() < end:
         # No line feed ever: only what the application sends.
         await busy.send(frame("SEND", "x", destination=topic))
@@ -309,24 +317,25 @@ async def clients_are_kept_when_the_broker_is_killed_under_load(stage):
     loads = [asyncio.create_task(load(sender, topic, sent)) for sender in senders]
     for _ in range(300):
         await readers[0].until("MESSAGE")
-    doubtful = await stage.browser(stage.keeping)
+    late = await stage.browser(stage.keeping)
+    await subscribe(late, "/relay/status", id="s")
     before = await stage.counts(stage.keeping)
     stage.broker.kill()
     begin = time.monotonic()
     told = await status(worker, "lost")
     assert told["lost_transactions"] == ["t"], told
-    for reader in readers:
+    for reader in (*readers, late):
         await status(reader, "lost")
     for task in loads:
         task.cancel()
-    await doubtful.send(frame("SEND", "meanwhile", destination=queue, persistent="true", receipt="m"))
+    await late.send(frame("SEND", "meanwhile", destination=queue, persistent="true", receipt="m"))
     await stage.broker.start()
     for reader in readers:
         await status(reader, "back")
     await status(worker, "back")
     seconds = time.monotonic() - begin
     # What was sent meanwhile is there, and its RECEIPT too.
-    await doubtful.expect("RECEIPT", receipt_id="m")
+    await late.until("RECEIPT", receipt_id="m")
     bodies = {}
     while set(bodies) != {b"kept", b"meanwhile"}:
         message = await worker.until("MESSAGE")
@@ -344,10 +353,11 @@ async def clients_are_kept_when_the_broker_is_killed_under_load(stage):
             pass
     await worker.send(frame("COMMIT", transaction="t", receipt="c"))
     await worker.expect("ERROR", code="broker-lost-transaction", receipt_id="c")
-    after = await stage.counts(stage.keeping)
-    resumed = after["resumed"] - before["resumed"]
-    assert resumed >= 35 and after["told"] == before["told"], (before, after)
-    return f"{resumed} clients kept over {seconds:.1f} s"
+    # The senders have nothing to hear: theirs are the last that may still be on their way back.
+    kept = len(readers) + len(senders) + len((worker, late))
+    after = await stage.counted(stage.keeping, "resumed", before["resumed"] + kept)
+    assert after["told"] == before["told"], (before, after)
+    return f"{kept} clients kept over {seconds:.1f} s"
 
 
 @scenario
@@ -365,6 +375,11 @@ async def whoever_waits_for_a_receipt_is_told(stage):
     flooding = asyncio.create_task(flood())
     for _ in range(50):
         await sender.expect("RECEIPT")
+    # What a broker that is only killed has just taken may all be confirmed: this one is stopped first, and what goes to it
+    # now is not.
+    stage.broker.signal(signal.SIGSTOP)
+    passed = (await stage.counts(stage.keeping))["frames_to_broker"]
+    await stage.counted(stage.keeping, "frames_to_broker", passed + 1)
     stage.broker.kill()
     try:
         while (got := await sender.receive()).command != "ERROR":
