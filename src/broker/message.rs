@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::journal::Stub;
 use super::mime;
 use crate::stomp::encode::{decimal, header};
-use crate::stomp::headers::unescape;
+use crate::stomp::headers::{is_plain, unescape};
 use crate::stomp::{Headers, Version};
 
 /// Headers of a SEND that are not passed on: those that spoke to us, and those that only we may say.
@@ -125,17 +125,19 @@ impl Message {
     /// Makes a message and counts its octets in `gauge`. `number` is unique in the broker.
     pub fn new(number: u64, draft: Draft<'_, '_>, gauge: &Arc<Gauge>) -> Message {
         let Draft { headers, version, .. } = draft;
-        let raw = !headers
-            .lines()
-            .iter()
-            .any(|line| needs_escape(line.value) || needs_escape(line.name));
+        let raw = headers.is_plain();
         let lines: usize = headers
             .lines()
             .iter()
             .map(|line| line.name.len() + line.value.len() + 2)
             .sum();
         let mut tail = Vec::with_capacity(draft.destination.len() + lines + draft.body.len() + 48);
-        header(&mut tail, "destination", draft.destination, version);
+        let named = is_plain(draft.destination);
+        if named {
+            line(&mut tail, "destination", draft.destination);
+        } else {
+            header(&mut tail, "destination", draft.destination, version);
+        }
         let mut typed = true;
         for (name, value) in headers.iter() {
             if is_withheld(&name) {
@@ -147,16 +149,13 @@ impl Message {
             if let ("reply-to", Some(address)) = (name.as_ref(), draft.reply_to) {
                 header(&mut tail, "reply-to", address, version);
             } else if raw {
-                tail.extend_from_slice(name.as_bytes());
-                tail.push(b':');
-                tail.extend_from_slice(value.as_bytes());
-                tail.push(b'\n');
+                line(&mut tail, &name, &value);
             } else {
                 header(&mut tail, &name, &value, version);
             }
         }
         let body_at = end_head(&mut tail, draft.body);
-        let plain = raw && !needs_escape(draft.destination) && draft.reply_to.is_none();
+        let plain = raw && named && draft.reply_to.is_none();
         tail.extend_from_slice(draft.body);
         tail.push(0);
         Message {
@@ -390,10 +389,12 @@ fn end_head(tail: &mut Vec<u8>, body: &[u8]) -> usize {
     tail.len()
 }
 
-/// Without an early exit: names and values are short, and so it takes 32 octets at a time.
-fn needs_escape(text: &str) -> bool {
-    let special = |octet| matches!(octet, b'\\' | b':' | b'\r' | b'\n');
-    text.bytes().fold(false, |found, octet| found | special(octet))
+/// Appends a header line in which nothing needs an escape.
+fn line(tail: &mut Vec<u8>, name: &str, value: &str) {
+    tail.extend_from_slice(name.as_bytes());
+    tail.push(b':');
+    tail.extend_from_slice(value.as_bytes());
+    tail.push(b'\n');
 }
 
 #[cfg(test)]

@@ -53,8 +53,21 @@ const CHARSETS: [&str; 35] = [
     "big5",
 ];
 
+/// What most messages are, so that they need not be taken apart.
+const USUAL: [&str; 5] = [
+    "text/plain",
+    "application/json",
+    "application/octet-stream",
+    "text/plain;charset=UTF-8",
+    "application/json;charset=UTF-8",
+];
+
 /// `type/subtype`, both tokens, with or without parameters, of which `charset` must name a known one.
 pub(super) fn is_readable(value: &str) -> bool {
+    USUAL.contains(&value) || is_read(value)
+}
+
+fn is_read(value: &str) -> bool {
     let (full, parameters) = value.split_once(';').unwrap_or((value, ""));
     let Some((kind, subtype)) = full.trim().split_once('/') else {
         return false;
@@ -91,6 +104,9 @@ mod tests {
 
     #[test]
     fn mime_types_are_told_apart() {
+        for usual in USUAL {
+            assert!(is_read(usual), "{usual}");
+        }
         for good in [
             "text/plain",
             "text/plain;charset=UTF-8",

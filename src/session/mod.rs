@@ -149,7 +149,7 @@ struct Connected {
     blocked: Option<Box<Blocked>>,
     /// Frames that waited behind a blocked one are being executed: places for their RECEIPTs are reserved.
     replaying: bool,
-    /// Where the last SEND went, by the name it used: most sessions send to one destination for a while.
+    /// Where the last SEND went that was allowed, by the name it used: most sessions send to one destination for a while.
     last_target: Option<(Box<str>, Destination)>,
     /// Frames of queues in the transport's output that the socket has not taken.
     marks: VecDeque<Mark>,

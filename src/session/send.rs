@@ -153,6 +153,7 @@ pub(super) fn read_delay(name: &str, value: &str) -> Result<u64, Fault> {
     delay.ok_or_else(|| Fault::bad_header(name, value, "a number of milliseconds up to 31536000000 (365 days)"))
 }
 
+#[inline]
 fn milliseconds(name: &str, value: Option<Cow<'_, str>>) -> Result<Option<u64>, Fault> {
     let Some(value) = value else { return Ok(None) };
     let number = value.trim().parse();
@@ -187,8 +188,6 @@ impl Connected {
             }
         };
         let route = self.route(name, &asked, &frame.headers)?;
-        self.check_right(name, &route.to)?;
-        self.check_apart(name, &route.to)?;
         fit(&mut asked.properties, route.to.kind)?;
         if route.owner.is_some() && route.to.kind == Kind::Queue {
             self.own(&route.to.name);
@@ -299,11 +298,14 @@ impl Connected {
         self.settings.user_send == UserSend::Any || self.principal.may_send_to_users
     }
 
+    /// Where a SEND to `name` goes, if the client may send there. Nothing that this asks changes while the session lasts.
     fn target(&mut self, name: &str) -> Result<Destination, Fault> {
         match &self.last_target {
             Some((last, target)) if **last == *name => Ok(target.clone()),
             _ => {
                 let target = self.names().target(name).map_err(|why| self.unnamed(name, why))?;
+                self.check_right(name, &target)?;
+                self.check_apart(name, &target)?;
                 self.last_target = Some((name.into(), target.clone()));
                 Ok(target)
             }

@@ -31,6 +31,8 @@ pub struct Headers<'a> {
     escaped: bool,
     /// There is something to unescape: most frames have nothing, and need not be searched at each look.
     unescape: bool,
+    /// No name and no value holds anything that a version would escape.
+    plain: bool,
 }
 
 impl<'a> Headers<'a> {
@@ -38,18 +40,28 @@ impl<'a> Headers<'a> {
     /// (they are not in CONNECT, STOMP, CONNECTED and in a 1.0 session).
     pub fn new(lines: impl IntoIterator<Item = Line<'a>>, escaped: bool) -> Self {
         let lines: Lines = lines.into_iter().collect();
-        let backslashes = lines
-            .iter()
-            .any(|line| line.name.contains('\\') || line.value.contains('\\'));
-        Headers::read(lines, escaped, backslashes)
+        let plain = lines.iter().all(|line| is_plain(line.name) && is_plain(line.value));
+        let backslashes = || {
+            let mut texts = lines.iter().flat_map(|line| [line.name, line.value]);
+            texts.any(|text| text.contains('\\'))
+        };
+        let unescape = escaped && !plain && backslashes();
+        Headers {
+            lines,
+            escaped,
+            unescape,
+            plain,
+        }
     }
 
-    /// As [`Headers::new`], from somebody who knows whether there is a backslash in `lines`.
-    pub(super) fn read(lines: Lines<'a>, escaped: bool, backslashes: bool) -> Self {
+    /// As [`Headers::new`], from somebody who has looked at all lines at once: whether there is a backslash in them, and
+    /// whether nothing in them needs an escape.
+    pub(super) fn read(lines: Lines<'a>, escaped: bool, backslashes: bool, plain: bool) -> Self {
         Headers {
             lines,
             escaped,
             unescape: escaped && backslashes,
+            plain,
         }
     }
 
@@ -74,6 +86,11 @@ impl<'a> Headers<'a> {
     /// Whether a backslash in [`Headers::lines`] begins an escape sequence.
     pub fn is_escaped(&self) -> bool {
         self.escaped
+    }
+
+    /// Whether names and values read the same, escaped or not, in every version.
+    pub fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Names and values, unescaped, in order.
@@ -118,6 +135,13 @@ pub fn unescape(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// Whether `text`, a name or value, stands in a frame of every version as it is.
+pub fn is_plain(text: &str) -> bool {
+    // Without an early exit, 32 octets at a time: most texts hold nothing special.
+    let special = |octet| is_special(octet, Version::V1_2);
+    !text.bytes().fold(false, |found, octet| found | special(octet))
 }
 
 /// Appends `value`, escaped for a peer that speaks `version`.

@@ -1,6 +1,6 @@
 //! The grammar of a finished head: the command line, the header lines, the blank line ("Augmented BNF", "Value Encoding").
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use nom::bytes::complete::tag;
 use nom::character::complete::char;
 use nom::combinator::rest;
@@ -58,16 +58,46 @@ pub(super) struct Head<'a> {
 /// Reads `octets`, a whole head with its blank line.
 pub(super) fn parse<'a>(octets: &'a [u8], grammar: Grammar) -> Result<Head<'a>, DecodeErrorKind> {
     let text = std::str::from_utf8(octets).map_err(|error| not_utf8(octets, error.valid_up_to()))?;
-    let backslashes = memchr(b'\\', octets).is_some();
-    let returns = !grammar.bare_lf && memchr(b'\r', octets).is_some();
-    head(text, grammar, backslashes, returns).map_err(|error| match error {
+    let seen = Seen::in_head(octets, grammar);
+    head(text, grammar, seen).map_err(|error| match error {
         nom::Err::Error(flaw) | nom::Err::Failure(flaw) => flaw.explained(text),
         // The parsers below are nom's "complete" ones, which never ask for more.
         nom::Err::Incomplete(_) => Flaw::at(text, Wrong::Grammar).explained(text),
     })
 }
 
-fn head<'a>(text: &'a str, grammar: Grammar, backslashes: bool, returns: bool) -> Result<Head<'a>, nom::Err<Flaw<'a>>> {
+/// What there is anywhere in a head, found by looking at all of it at once: most heads have nothing special.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    backslashes: bool,
+    /// Carriage returns that may be part of an end of line.
+    returns: bool,
+    /// Carriage returns that belong to names and values.
+    bare_returns: bool,
+    colons: usize,
+}
+
+impl Seen {
+    fn in_head(octets: &[u8], grammar: Grammar) -> Seen {
+        let returns = memchr(b'\r', octets).is_some();
+        Seen {
+            backslashes: memchr(b'\\', octets).is_some(),
+            returns: returns && !grammar.bare_lf,
+            bare_returns: returns && grammar.bare_lf,
+            colons: memchr_iter(b':', octets).count(),
+        }
+    }
+
+    /// Whether no name and no value of these lines, one colon each at least, needs an escape.
+    fn is_plain(self, lines: usize) -> bool {
+        !self.backslashes && !self.bare_returns && self.colons == lines
+    }
+}
+
+fn head<'a>(text: &'a str, grammar: Grammar, seen: Seen) -> Result<Head<'a>, nom::Err<Flaw<'a>>> {
+    let Seen {
+        backslashes, returns, ..
+    } = seen;
     let (text, command) = line(text, returns)?;
     let command = Command::parse(command).ok_or_else(|| fatal(command, Wrong::Command))?;
     let escaped = grammar.escapes && !command.is_connect();
@@ -76,9 +106,10 @@ fn head<'a>(text: &'a str, grammar: Grammar, backslashes: bool, returns: bool) -
     let mut lines = Lines::new();
     let collected = fold_many0(header, || (), |(), line| lines.push(line));
     terminated(collected, |text| end_of_line(text, returns)).parse(text)?;
+    let plain = seen.is_plain(lines.len());
     Ok(Head {
         command,
-        headers: Headers::read(lines, escaped, backslashes),
+        headers: Headers::read(lines, escaped, backslashes, plain),
     })
 }
 
@@ -231,12 +262,13 @@ fn position(octets: &[u8], place: usize) -> (usize, usize) {
 
 /// The number in a content-length header.
 pub(super) fn content_length(value: &str, grammar: Grammar) -> Result<u64, DecodeErrorKind> {
-    let number = match grammar.blank_length {
+    // Rust's own parser takes a plus sign.
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    let number = match grammar.blank_length && !is_number(value) {
         true => value.trim_matches(BLANKS),
         false => value,
     };
-    // Rust's own parser takes a plus sign.
-    let digits = !number.is_empty() && number.bytes().all(|octet| octet.is_ascii_digit());
+    let digits = is_number(number);
     number
         .parse()
         .ok()

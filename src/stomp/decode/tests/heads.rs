@@ -271,6 +271,30 @@ fn row_014_a_line_is_parted_at_its_first_colon() {
 }
 
 #[test]
+fn what_needs_no_escape_is_told_from_what_does() {
+    let heads = [
+        ("a:b\nc:\n", true),
+        ("a:b\r\nc:\r\n", true),
+        ("a:b:c\n", false),
+        ("a:b\\c\n", false),
+        ("", true),
+    ];
+    for (head, expected) in heads {
+        for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+            let octets = format!("SEND\n{head}\n\0");
+            let mut decoder = speaking(version, false);
+            let mut input = octets.as_bytes();
+            let frame = decoder.decode(&mut input).unwrap().unwrap();
+            assert_eq!(frame.headers.is_plain(), expected, "{octets:?} in {version}");
+        }
+    }
+    let mut strict = speaking(Version::V1_1, true);
+    let mut input: &[u8] = b"SEND\na:b\r\n\n\0";
+    let frame = strict.decode(&mut input).unwrap().unwrap();
+    assert!(!frame.headers.is_plain(), "the return belongs to the value");
+}
+
+#[test]
 fn row_015_a_value_may_be_empty_but_neither_colon_nor_name_may_be_missing() {
     for version in ALL {
         assert_eq!(

@@ -5,6 +5,7 @@ mod heads;
 mod limits;
 
 use super::*;
+use crate::stomp::headers::is_plain;
 
 const LIMITS: Limits = Limits {
     frame: 4 << 20,
@@ -25,6 +26,10 @@ impl From<Frame<'_>> for Plain {
     fn from(frame: Frame<'_>) -> Self {
         let plain =
             |(name, value): (std::borrow::Cow<str>, std::borrow::Cow<str>)| (name.into_owned(), value.into_owned());
+        // What the head as a whole told is what its lines tell one by one.
+        let mut lines = frame.headers.lines().iter();
+        let each = lines.all(|line| is_plain(line.name) && is_plain(line.value));
+        assert_eq!(frame.headers.is_plain(), each, "{:?}", frame.headers);
         Plain {
             command: frame.command,
             headers: frame.headers.iter().map(plain).collect(),
