@@ -3,7 +3,7 @@
 use super::kind::{items, list, quoted, text, At, Kind, Own, Unit, Value};
 use super::list::{count, duration, server, size, BILLION, DAY, GIB, KIB};
 use super::options::Opt;
-use super::problem::{Origin, Problem};
+use super::problem::{Origin, Problem, Spot};
 use super::{Config, Loaded};
 use crate::relay::WhileAway;
 use crate::server::Mode;
@@ -327,19 +327,73 @@ pub(super) static OPTIONS: &[Opt] = &[
     ),
 ];
 
+/// What a relay heeds besides [server], [relay] and [log]: its clients' side. All else is about the broker in this process,
+/// to which nobody connects then.
+const HEEDED: [&str; 17] = [
+    "session.connect_timeout",
+    "session.frame_timeout",
+    "session.heart_beat",
+    "session.heart_beat_tolerance",
+    "session.heart_beat_extra",
+    "session.probe_timeout",
+    "session.idle_probe",
+    "session.strict",
+    "session.unescape_connect",
+    "limits.frame_before_connect",
+    "limits.frame",
+    "limits.header_lines",
+    "limits.header_line",
+    "limits.head",
+    "limits.subscriptions",
+    "limits.transactions",
+    "user.send",
+];
+
+/// Says once what was set for nothing.
+fn unheeded(loaded: &Loaded) -> Option<Problem> {
+    let heeds =
+        |option: &Opt| matches!(option.section, "server" | "relay" | "log") || HEEDED.contains(&option.name().as_str());
+    let lists = &loaded.lists;
+    let entry = |spot: &Spot, what: &str| (Origin::File(spot.clone()), what.to_string());
+    let options = loaded.given.iter().filter(|given| !heeds(given.option));
+    let options = options.map(|given| (given.origin.clone(), given.option.name()));
+    let policies = lists.root.policies.iter().flatten();
+    let prefixes = lists.root.prefixes.iter().flatten();
+    let hosts = lists.hosts.iter().map(|(name, table)| {
+        let origin = table
+            .given
+            .first()
+            .map_or(Origin::Default, |given| given.origin.clone());
+        (origin, format!("[hosts.{name}]"))
+    });
+    let idle: Vec<(Origin, String)> = options
+        .chain(policies.map(|policy| entry(&policy.spot, "[[policy]]")))
+        .chain(prefixes.map(|prefix| entry(&prefix.spot, "[[prefix]]")))
+        .chain(hosts)
+        .collect();
+    let (origin, _) = idle.first()?;
+    let mut names: Vec<&str> = idle.iter().map(|(_, name)| name.as_str()).collect();
+    names.dedup();
+    let what = format!("without effect when server.mode is \"relay\": {}", names.join(", "));
+    let problem = Problem::new(origin.clone(), what);
+    Some(problem.note("queues, topics and what is stored are those of the broker behind; see docs/relay.md"))
+}
+
 /// What works, but perhaps not as meant.
 pub(super) fn warnings(loaded: &Loaded, problems: &mut Vec<Problem>) {
     let settings = &loaded.config.settings;
-    let mut warn = |name: &str, what: String| problems.push(Problem::new(loaded.origin(name), what));
     if settings.mode == Mode::Broker {
         for option in OPTIONS.iter().filter(|option| option.section == "relay") {
             let name = option.name();
             if matches!(loaded.origin(&name), Origin::Variable(_) | Origin::Flag(_)) {
-                warn(&name, format!("{name} has no effect unless server.mode is \"relay\""));
+                let what = format!("{name} has no effect unless server.mode is \"relay\"");
+                problems.push(Problem::new(loaded.origin(&name), what));
             }
         }
         return;
     }
+    problems.extend(unheeded(loaded));
+    let mut warn = |name: &str, what: String| problems.push(Problem::new(loaded.origin(name), what));
     if let Some(upstream) = settings.relays_to_itself() {
         let what = format!(
             "relay.upstream has {}, which is server.tcp: the server will not start",

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::passage::{head, Edit, Kept, Pending};
-use super::{fault, Admission, Backoff, Fault, Lost, Open, Relay, Shared, State, Step, Up, UserSend, Wires};
+use super::{fault, Admission, Backoff, Edge, Fault, Lost, Open, Relay, Shared, State, Step, Up, UserSend, Wires};
+use crate::stomp::headers::unescape;
 use crate::stomp::{Command, Frame, HeartBeat, Liveness, Version};
 
 /// What a client says of itself. Not shown by `Debug`: a log is no place for a passcode.
@@ -47,7 +48,15 @@ impl Relay {
             None => HeartBeat::default(),
         };
         let settings = &self.shared.settings;
-        let user = frame.headers.get("login").filter(|login| !login.is_empty());
+        let user = self
+            .edge
+            .field(frame, "login", version)
+            .filter(|login| !login.is_empty());
+        if user.as_deref().is_some_and(|user| user.contains(['\n', '\r', '\0'])) {
+            // With session.unescape_connect; neither CONNECT nor CONNECTED is escaped, and the name shall be one line there.
+            let detail = "The header \"login\" is no name without line ends.";
+            return Err(Fault::new(fault::BAD_HEADER, detail));
+        }
         // The token is random already; its first half seeds what need only differ.
         let seed = u64::from_str_radix(self.token.get(..16).unwrap_or_default(), 16).unwrap_or(1);
         self.agreed = Some(version);
@@ -96,13 +105,7 @@ impl Relay {
         }
         open.admission = Admission::Asked;
         let frame = open.connect.frame();
-        let field = |name: &str| {
-            let value = frame.headers.get(name)?;
-            Some(match open.version {
-                Version::V1_0 => value.trim().into(),
-                Version::V1_1 | Version::V1_2 => value.as_ref().into(),
-            })
-        };
+        let field = |name: &str| Some(self.edge.field(&frame, name, open.version)?.into());
         Some(Credentials {
             login: field("login"),
             passcode: field("passcode"),
@@ -158,7 +161,7 @@ impl Relay {
         let State::Open(open) = &mut self.state else { return };
         let settings = &self.shared.settings;
         open.upstream = Up::Asked(now + settings.connected_ms);
-        let frame = open.asking(&self.shared);
+        let frame = open.asking(&self.shared, &self.edge);
         wires.upstream(&[&frame, &[0]]);
     }
 
@@ -218,10 +221,10 @@ impl Relay {
 impl Open {
     /// CONNECT as the broker gets it: the client's, in order, with credentials, `host` and `heart-beat` of ours. When it
     /// is said again, only the version is offered that was agreed on.
-    fn asking(&self, shared: &Shared) -> Vec<u8> {
+    fn asking(&self, shared: &Shared, edge: &Edge) -> Vec<u8> {
         let settings = &shared.settings;
         let frame = self.connect.frame();
-        let own = |name: &str| frame.headers.get(name).unwrap_or_default().into_owned();
+        let own = |name: &str| edge.field(&frame, name, self.version).unwrap_or_default();
         let (client_login, client_passcode) = (own("login"), own("passcode"));
         let filled = |template: &str| fill(template, &client_login, &client_passcode);
         let login = filled(&settings.client_login);
@@ -291,6 +294,18 @@ impl Open {
             added.push(("user-name", user));
         }
         wires.client(&[&head(frame, self.version, edit, &added), &[0]], true);
+    }
+}
+
+impl Edge {
+    /// A header of CONNECT: taken as it stands but for a 1.0 client, whose blanks are not meant.
+    fn field<'a>(&self, frame: &Frame<'a>, name: &str, version: Version) -> Option<Cow<'a, str>> {
+        let value = frame.headers.get(name)?;
+        match version {
+            Version::V1_0 => Some(Cow::Owned(value.trim().to_owned())),
+            _ if self.unescape_connect => Some(Cow::Owned(unescape(&value).into_owned())),
+            _ => Some(value),
+        }
     }
 }
 

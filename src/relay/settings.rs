@@ -141,6 +141,8 @@ pub struct Edge {
     pub websocket: bool,
     /// Who connects is asked for credentials, and waits for [`Relay::admit`](super::Relay::admit).
     pub authenticates: bool,
+    /// Take the escapes that go-stomp puts into CONNECT (`\c`, `\\`) as escapes, against the specification.
+    pub unescape_connect: bool,
     /// Whose `/user` destinations a client may SEND to.
     pub user_send: UserSend,
     /// The `heart-beat` header of CONNECTED.

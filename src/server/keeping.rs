@@ -65,7 +65,9 @@ fn open_all(settings: &Settings, clock: Clock) -> Result<(Hosts, Keeping), Error
     for (name, host) in &settings.hosts {
         named.insert(name.clone(), keeping.host(Some(name), host, settings, &gauge, clock)?);
     }
-    keeping.tell_of_strangers(settings.data.as_deref());
+    if settings.mode == Mode::Broker {
+        keeping.tell_of_strangers(settings.data.as_deref());
+    }
     Ok((Hosts { default, named }, keeping))
 }
 

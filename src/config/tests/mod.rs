@@ -2,6 +2,7 @@
 
 mod error_texts;
 mod users;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -558,43 +559,4 @@ fn a_key_of_a_host_says_so_in_the_documentation() {
         let of_host = matches!(option.place, Place::Host(_));
         assert_eq!(tables.contains(&format!("| `{}` ⌂ |", option.name())), of_host);
     }
-}
-
-#[test]
-fn what_looks_wrong_is_a_warning() {
-    let one = |text: &str, wanted: &str| {
-        let warnings = warnings(text);
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains(wanted), "{warnings:?}");
-    };
-    one(
-        "[server]\ninsecure_open = true\ntcp = \"0.0.0.0:61613\"\n",
-        "server.tcp = \"0.0.0.0:61613\" is open to everyone",
-    );
-    one("[server]\nallowed_origins = [\"*\"]\n", "every web page");
-    one("[server]\npaths = []\n", "no WebSocket upgrade is taken");
-    one("[session]\nstrict_host = true\n", "without any [hosts.NAME]");
-    one(
-        "[limits]\nhead = \"1KiB\"\n",
-        "limits.header_line is larger than limits.head",
-    );
-    one(
-        "[limits]\nmemory = \"1MiB\"\n",
-        "queue.size is larger than limits.memory, so it is never reached",
-    );
-    one(
-        "[limits]\nframe_before_connect = \"8MiB\"\n",
-        "is larger than limits.frame, so strangers may send more than clients",
-    );
-    let spring = "[spring]\nuser_registry_broadcast = \"/topic/users\"\n";
-    one(spring, "nobody may use the topics of [spring]");
-    one("[topic]\nkey = \"k\"\n", "`key` has no effect");
-    one(
-        "[[policy]]\npattern = \"/topic/a\"\nkey = \"k\"\n",
-        "`key` has no effect",
-    );
-    one(
-        &"[[policy]]\npattern = \"/queue/a\"\n".repeat(2),
-        "a second policy for \"/queue/a\"",
-    );
 }

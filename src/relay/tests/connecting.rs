@@ -54,6 +54,50 @@ fn r4_credentials_may_be_passed_through_mapped_or_left_out() {
 }
 
 #[test]
+fn escapes_in_connect_are_read_as_such_only_if_the_operator_says_so() {
+    let passed = |unescape_connect: bool| {
+        let shared = shared(|settings| {
+            settings.client_login = "{login}".into();
+            settings.client_passcode = "{passcode}".into();
+        });
+        let edge = Edge {
+            unescape_connect,
+            ..edge()
+        };
+        let mut scene = Scene::at(&shared, 1, edge);
+        let connect = "CONNECT\naccept-version:1.2\nlogin:a\\cb\npasscode:p\\\\w\nclient-id:c\\cd\n\n^";
+        scene.client(connect).dial();
+        let asked = scene.for_broker();
+        scene.broker("CONNECTED\nversion:1.2\n\n^");
+        (asked, scene.for_client())
+    };
+    let (asked, connected) = passed(false);
+    assert!(
+        asked.contains("\nlogin:a\\cb\npasscode:p\\\\w\nclient-id:c\\cd\n"),
+        "{asked}"
+    );
+    assert!(connected.contains("\nuser-name:a\\cb\n"), "{connected}");
+    let (asked, connected) = passed(true);
+    assert!(
+        asked.contains("\nlogin:a:b\npasscode:p\\w\nclient-id:c\\cd\n"),
+        "{asked}"
+    );
+    assert!(connected.contains("\nuser-name:a:b\n"), "{connected}");
+}
+
+#[test]
+fn a_login_of_two_lines_is_none() {
+    let edge = Edge {
+        unescape_connect: true,
+        ..edge()
+    };
+    let mut scene = Scene::at(&shared(|_| {}), 1, edge);
+    scene.client("CONNECT\naccept-version:1.2\nlogin:a\\nhost:b\n\n^");
+    assert!(scene.for_client().contains("\ncode:bad-header\n"));
+    assert_eq!(scene.closed(), Some((1002, "bad-header")));
+}
+
+#[test]
 fn a_1_0_client_is_asked_for_without_heart_beats() {
     let mut scene = Scene::new(|_| {});
     scene.client("CONNECT\nlogin:a\n\n^").dial();

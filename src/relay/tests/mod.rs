@@ -60,6 +60,7 @@ fn edge() -> Edge {
     Edge {
         websocket: true,
         authenticates: false,
+        unescape_connect: false,
         user_send: UserSend::None,
         heart_beat,
         tolerance: Tolerance {

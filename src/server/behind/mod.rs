@@ -232,6 +232,7 @@ pub(super) fn edge(settings: &session::Settings, link: session::Link) -> Edge {
     Edge {
         websocket,
         authenticates: settings.authentication.is_some(),
+        unescape_connect: settings.unescape_connect,
         user_send: match settings.user_send {
             session::settings::UserSend::None => UserSend::None,
             session::settings::UserSend::Own => UserSend::Own,
