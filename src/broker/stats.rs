@@ -73,6 +73,8 @@ pub struct Counters {
     pub blocked: Counter,
     /// Requests to application destinations that no worker answered: the client was told so.
     pub requests_declined: Counter,
+    /// Snapshots of users that Spring's nodes were not told when it was time, for want of room.
+    pub snapshots_skipped: Counter,
     /// SENDs refused because a queue was full.
     pub refused_queue_full: Counter,
     /// Connections that ended as slow consumers.

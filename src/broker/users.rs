@@ -4,6 +4,7 @@
 //! from its CONNECTED to its end.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -64,9 +65,14 @@ impl Presence {
         self.lock().values().cloned().collect()
     }
 
-    /// Notes that the nodes of a Spring application know of it, and send to it themselves.
-    pub fn mark_told(&self) {
-        self.told.store(true, Ordering::Relaxed);
+    /// Hands `see` what it has subscribed under `/user`, in the order in which it did.
+    pub fn each_subscription(&self, see: impl FnMut(&Private)) {
+        self.lock().values().for_each(see);
+    }
+
+    /// Notes that the nodes of a Spring application know of it, and send to it themselves; or that they have forgotten it.
+    pub fn mark_told(&self, told: bool) {
+        self.told.store(told, Ordering::Relaxed);
     }
 
     /// Whether the nodes of a Spring application know of it.
@@ -128,12 +134,21 @@ impl Users {
         self.lock().sessions.get(token).map(Arc::clone)
     }
 
-    /// Every user who has a session, with these, by name.
-    pub fn all(&self) -> Vec<(Arc<str>, Vec<Arc<Presence>>)> {
+    /// The next sessions of users behind `last`, by name and then in the order in which they came, at most `most` of them;
+    /// none at the end. So a walk through all of them never holds the others up for long; who comes or goes meanwhile it
+    /// meets or does not.
+    pub fn after(&self, last: Option<&Presence>, most: usize) -> Vec<Arc<Presence>> {
+        let last = last.and_then(|last| Some((last.user.as_deref()?, last.number)));
         let state = self.lock();
-        let sessions = |of: &BTreeMap<u64, Arc<Presence>>| of.values().map(Arc::clone).collect();
-        let user = |(name, of): (&Arc<str>, _)| (Arc::clone(name), sessions(of));
-        state.named.iter().map(user).collect()
+        let same = last.and_then(|(user, number)| {
+            let sessions = state.named.get(user)?;
+            Some(sessions.range((Bound::Excluded(number), Bound::Unbounded)))
+        });
+        let behind = last.map_or(Bound::Unbounded, |(user, _)| Bound::Excluded(user));
+        let others = state.named.range::<str, _>((behind, Bound::Unbounded));
+        let others = others.flat_map(|(_, sessions)| sessions);
+        let next = same.into_iter().flatten().chain(others).take(most);
+        next.map(|(_, presence)| Arc::clone(presence)).collect()
     }
 
     /// Users who have a session, and their sessions.
@@ -172,7 +187,37 @@ mod tests {
         users.leave(&second);
         users.leave(&nobody);
         assert_eq!(users.count(), (0, 0));
-        assert!(users.all().is_empty() && users.session("t2").is_none() && users.session("t3").is_none());
+        assert!(users.after(None, 9).is_empty() && users.session("t2").is_none() && users.session("t3").is_none());
+    }
+
+    #[test]
+    fn a_walk_meets_all_sessions_of_users_in_order_however_long_its_steps() {
+        let users = Users::default();
+        let all = [("ann", 4), ("joe", 1), ("joe", 3), ("joe", 7), ("zoe", 2)];
+        for (name, number) in [all[3], all[0], all[4], all[1], all[2]] {
+            users.enter(Some(name.into()), format!("t{number}").into(), number);
+        }
+        users.enter(None, "nobody's".into(), 9);
+        for most in 1..7 {
+            let mut met = Vec::new();
+            let mut last = None;
+            loop {
+                let some = users.after(last.as_deref(), most);
+                assert!(some.len() <= most);
+                let Some(end) = some.last() else { break };
+                last = Some(Arc::clone(end));
+                met.extend(
+                    some.iter()
+                        .map(|p| (p.user.as_deref().unwrap_or_default().to_owned(), p.number)),
+                );
+            }
+            assert_eq!(met, all.map(|(name, number)| (name.to_owned(), number)));
+        }
+        // The one where it stood may have gone with its user.
+        let joe = users.sessions("joe");
+        joe.iter().for_each(|presence| users.leave(presence));
+        let next = users.after(joe.first().map(AsRef::as_ref), 9);
+        assert_eq!(next.iter().map(|p| p.number).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

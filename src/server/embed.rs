@@ -200,6 +200,17 @@ impl Server {
 
 /// Sends a message that is not a client's: returns when it took effect.
 pub(super) async fn give(shared: &Shared, broker: &Broker, route: &Route, message: &Arc<Message>) -> Result<(), Error> {
+    give_within(shared, broker, route, message, Duration::MAX).await
+}
+
+/// As [`give`], for a message that waits for room no longer than `most`.
+pub(super) async fn give_within(
+    shared: &Shared,
+    broker: &Broker,
+    route: &Route,
+    message: &Arc<Message>,
+    most: Duration,
+) -> Result<(), Error> {
     let began = tokio::time::Instant::now();
     let caller = Arc::new(Outbound::new(broker.settings().outbound));
     loop {
@@ -216,7 +227,7 @@ pub(super) async fn give(shared: &Shared, broker: &Broker, route: &Route, messag
             }
             Sent::Refused(why) => return Err(told(why)),
             Sent::Blocked(limit) => {
-                let deadline = began + patience(&shared.settings.session, &limit);
+                let deadline = began + patience(&shared.settings.session, &limit).min(most);
                 let mut waiting = Waiting {
                     broker,
                     limit,

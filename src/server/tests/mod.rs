@@ -1,6 +1,7 @@
 //! The server over real sockets on loopback: each test speaks octet by octet.
 
 mod app;
+mod bridge;
 mod client;
 mod descriptors;
 mod embed;

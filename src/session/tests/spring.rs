@@ -107,7 +107,7 @@ fn whom_the_nodes_know_of_they_send_to_themselves() {
     let mut spring = world.client();
     spring.send(&world, TO_UNRESOLVED);
     is_for_zoe(&zoe.take(&world));
-    world.broker.users().sessions("zoe")[0].mark_told();
+    world.broker.users().sessions("zoe")[0].mark_told(true);
     spring.send(&world, TO_UNRESOLVED);
     assert_eq!(zoe.take(&world), [""; 0]);
 }

@@ -16,6 +16,8 @@ import org.springframework.http.server.ServerHttpRequest;
 import org.springframework.messaging.handler.annotation.MessageExceptionHandler;
 import org.springframework.messaging.handler.annotation.MessageMapping;
 import org.springframework.messaging.handler.annotation.SendTo;
+import org.springframework.messaging.simp.SimpMessageHeaderAccessor;
+import org.springframework.messaging.simp.SimpMessageType;
 import org.springframework.messaging.simp.SimpMessagingTemplate;
 import org.springframework.messaging.simp.annotation.SendToUser;
 import org.springframework.messaging.simp.annotation.SubscribeMapping;
@@ -99,6 +101,14 @@ final class App implements AutoCloseable {
 
     SimpMessagingTemplate template() {
         return context.getBean(SimpMessagingTemplate.class);
+    }
+
+    /** Sends to one session by its id, as {@code @SendToUser(broadcast = false)} does. */
+    void sendToSession(String session, String destination, String text) {
+        SimpMessageHeaderAccessor headers = SimpMessageHeaderAccessor.create(SimpMessageType.MESSAGE);
+        headers.setSessionId(session);
+        headers.setLeaveMutable(true);
+        template().convertAndSendToUser(session, destination, text, headers.getMessageHeaders());
     }
 
     SimpUserRegistry users() {

@@ -120,7 +120,7 @@ class BootAppTest {
     @Test
     @DisplayName("15 pages drop without DISCONNECT, hundreds of them: sessions, -user queues and counters back to where they were")
     void s15_dropped() {
-        int total = Integer.getInteger("hoofbeat.sessions", 300);
+        int total = Boolean.getBoolean("hoofbeat.long") ? 10_000 : 300;
         int together = Math.min(total, 50);
         for (int done = 0; done < total; done += together) {
             List<Browser> pages = new ArrayList<>();
@@ -180,6 +180,31 @@ class BootAppTest {
             page.close();
         }
         bob.close();
+    }
+
+    @Test
+    @DisplayName("21 setPreserveReceiveOrder: Spring itself sends to one of a node's sessions of a user, with its simple broker too; to each by its id")
+    void s21_receiveOrder() {
+        // Its handler of user destinations hands all but the first to a channel that refuses them: they never leave Spring.
+        try (App behindUs = App.before(broker.tcp()); App alone = App.alone()) {
+            for (App node : List.of(behindUs, alone)) {
+                List<Browser> anns = List.of(node.browser("ann"), node.browser("ann"));
+                // Spring's simple broker has no receipts.
+                anns.forEach(page -> page.send("SUBSCRIBE", "id:u", "destination:/user/queue/pos"));
+                Wait.until("both sessions have subscribed", () -> node.users().findSubscriptions(any -> true).size() == 2);
+                long sent = broker.counter("sent");
+                node.template().convertAndSendToUser("ann", "/queue/pos", "to the user");
+                node.users().getUser("ann").getSessions().forEach(session -> node.sendToSession(session.getId(), "/queue/pos", "to the session"));
+                anns.forEach(page -> Wait.until("what is for the session has come", () -> texts(page).contains("to the session")));
+                assertThat(anns.stream().filter(page -> texts(page).contains("to the user"))).as("has Spring mended it? See docs/moving-from-spring.md").hasSize(1);
+                assertThat(broker.counter("sent") - sent).isEqualTo(node == alone ? 0 : 3);
+                node.dropPages();
+            }
+        }
+    }
+
+    private static List<String> texts(Browser page) {
+        return page.inbox.rest().stream().map(Frame::text).toList();
     }
 
     @Test

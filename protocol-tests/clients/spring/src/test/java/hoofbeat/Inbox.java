@@ -37,6 +37,11 @@ final class Inbox {
         }
     }
 
+    /** The next frame, however long it takes. */
+    Frame take() throws InterruptedException {
+        return frames.take();
+    }
+
     Frame message() {
         return next(StompCommand.MESSAGE);
     }

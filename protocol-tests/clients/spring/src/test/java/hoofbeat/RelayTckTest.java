@@ -307,6 +307,36 @@ class RelayTckTest {
     }
 
     @Test
+    @DisplayName("15 hundreds of sessions at once from one address (10,000 with --long): each has its queue, and nothing is left of them")
+    void s15_together() {
+        int total = Boolean.getBoolean("hoofbeat.long") ? 10_000 : 300;
+        long queues = broker.size("queues");
+        List<Relay.Client> clients = IntStream.range(0, total).mapToObj(n -> relay.browser("many" + n)).toList();
+        // As many at a time as do not wait longer for each other than Spring does for CONNECTED.
+        for (int done = 0; done < total; done += 100) {
+            List<Relay.Client> some = clients.subList(done, Math.min(done + 100, total));
+            some.forEach(client -> client.send("CONNECT", "accept-version:1.2", "heart-beat:0,0"));
+            some.forEach(client -> client.inbox.next(StompCommand.CONNECTED));
+        }
+        for (int n = 0; n < total; n++) {
+            clients.get(n).subscribe("0", "/queue/pos-usermany" + n, "simpOrigDestination:/user/queue/pos");
+        }
+        assertThat(broker.size("sessions")).isEqualTo(total + 1L);
+        assertThat(broker.size("queues")).isEqualTo(queues + total);
+        for (int n = 0; n < total; n++) {
+            relay.sendAsApplication("/queue/pos-usermany" + n, ("for " + n).getBytes(UTF_8), "simpOrigDestination:/user/queue/pos");
+        }
+        for (int n = 0; n < total; n++) {
+            assertThat(clients.get(n).inbox.message().text()).isEqualTo("for " + n);
+        }
+        clients.forEach(Relay.Client::vanish);
+        Wait.until("the sessions are gone", () -> broker.size("sessions") == 1);
+        Wait.until("their queues are gone", () -> broker.size("queues") == queues);
+        assertThat(broker.size("subscriptions")).isZero();
+        assertThat(broker.size("queued_messages")).isZero();
+    }
+
+    @Test
     @DisplayName("24 another session's -user queue and patterns of queues are refused")
     void s24_othersQueues() {
         Relay.Client ann = relay.connect("ann");

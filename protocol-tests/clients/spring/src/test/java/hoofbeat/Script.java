@@ -9,7 +9,12 @@ import java.util.function.Consumer;
 /** The acts that Differential plays with every broker. */
 final class Script {
     /** One act: each begins with pages of its own and with destinations that no other has. */
-    record Act(String name, Consumer<Stage> play) {}
+    record Act(String name, Consumer<Stage> play) {
+        /** It asks an application, and a relay of ours has none. */
+        boolean asks() {
+            return name.startsWith("/app");
+        }
+    }
 
     static final List<Act> ACTS = List.of(
             new Act("connect", stage -> {
@@ -209,6 +214,75 @@ final class Script {
                 // Two, because consumers take turns.
                 ann.send("x".getBytes(UTF_8), "SEND", "destination:/queue/secret.ann");
                 ann.send("x".getBytes(UTF_8), "SEND", "destination:/queue/secret.ann");
+                stage.settle(ann);
+            }),
+            new Act("/app: answered at a topic", stage -> {
+                Browser ann = stage.page("ann");
+                Browser bob = stage.page("bob");
+                ann.send("SUBSCRIBE", "id:a", "destination:/topic/shouts");
+                stage.settle(ann);
+                bob.send("hello".getBytes(UTF_8), "SEND", "destination:/app/shout", "content-type:text/plain");
+                stage.await(ann, bob);
+                stage.settle(bob);
+            }),
+            new Act("/app: answered to the one who asks", stage -> {
+                Browser ann = stage.page("ann");
+                Browser bob = stage.page("bob");
+                ann.send("SUBSCRIBE", "id:w", "destination:/user/queue/whispers");
+                bob.send("SUBSCRIBE", "id:w", "destination:/user/queue/whispers");
+                stage.settle(ann);
+                stage.settle(bob);
+                ann.send("psst".getBytes(UTF_8), "SEND", "destination:/app/whisper", "content-type:text/plain");
+                stage.await(ann, ann);
+                stage.settle(bob);
+            }),
+            new Act("/app: what fails", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SUBSCRIBE", "id:e", "destination:/user/queue/errors");
+                stage.settle(ann);
+                ann.send("SEND", "destination:/app/fail");
+                stage.await(ann, ann);
+                stage.settle(ann);
+            }),
+            new Act("/app: SEND with receipt", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SUBSCRIBE", "id:w", "destination:/user/queue/whispers");
+                stage.settle(ann);
+                ann.send("psst".getBytes(UTF_8), "SEND", "destination:/app/whisper", "content-type:text/plain", "receipt:r");
+                stage.awaitMessage(ann);
+                stage.settle(ann);
+            }),
+            new Act("/app: SUBSCRIBE is answered once, and its id is free again", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SUBSCRIBE", "id:n", "destination:/app/now");
+                stage.await(ann, ann);
+                ann.send("SUBSCRIBE", "id:n", "destination:/topic/free");
+                ann.send("x".getBytes(UTF_8), "SEND", "destination:/topic/free");
+                stage.settle(ann);
+            }),
+            new Act("/app: UNSUBSCRIBE behind the answer", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SUBSCRIBE", "id:n", "destination:/app/now");
+                stage.await(ann, ann);
+                ann.send("UNSUBSCRIBE", "id:n");
+                stage.settle(ann);
+            }),
+            new Act("/app: SUBSCRIBE with receipt", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SUBSCRIBE", "id:n", "destination:/app/now", "receipt:r");
+                stage.awaitMessage(ann);
+                stage.settle(ann);
+            }),
+            new Act("/app: SUBSCRIBE to what nobody answers", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SUBSCRIBE", "id:n", "destination:/app/nobody");
+                stage.settle(ann);
+                // We answer for who is not there, when our patience is over.
+                Wait.pause(Duration.ofSeconds(1));
+            }),
+            new Act("/app: SEND to what nobody answers", stage -> {
+                Browser ann = stage.page("ann");
+                ann.send("SEND", "destination:/app/nobody");
                 stage.settle(ann);
             }),
             new Act("DISCONNECT with receipt", stage -> {

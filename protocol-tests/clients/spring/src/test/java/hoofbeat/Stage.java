@@ -64,6 +64,11 @@ final class Stage implements AutoCloseable {
         Wait.until("something comes", () -> !said(page).isEmpty() || !other.open());
     }
 
+    /** Waits until {@code page} has got a message. */
+    void awaitMessage(Browser page) {
+        Wait.until("a message comes", () -> said(page).stream().anyMatch(frame -> frame.command() == StompCommand.MESSAGE));
+    }
+
     /** Everything that the pages were told, and with which code they were closed, page by page. */
     List<Told> told() {
         List<Told> all = new ArrayList<>();

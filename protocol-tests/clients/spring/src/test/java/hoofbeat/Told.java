@@ -38,6 +38,9 @@ record Told(String what, String command, Map<String, String> headers) {
     }
 
     private static String body(Frame frame) {
+        if (frame.header("x-app-error") != null) {
+            return " x-app-error:" + frame.header("x-app-error");
+        }
         if (frame.body().length == 0) {
             return "";
         }
