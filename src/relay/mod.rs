@@ -24,6 +24,7 @@ mod backoff;
 mod client;
 mod connect;
 pub mod fault;
+mod own;
 mod passage;
 pub mod settings;
 mod stats;

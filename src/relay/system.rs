@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::own::Own;
 use super::users::{self, Spread, ORIGIN};
 use super::{Lost, Shared};
-use crate::stomp::{encode, Beat, Command, Frame, Headers, HeartBeat, Limits, Liveness, Version};
+use crate::stomp::{encode, Command, Frame, Headers, Limits, Version};
 
 /// What RECEIPTs of the embedding program's SENDs are called.
 const RECEIPT: &str = "p-";
@@ -14,10 +15,7 @@ const RECEIPT: &str = "p-";
 #[derive(Debug)]
 pub struct System {
     shared: Arc<Shared>,
-    version: Version,
-    /// CONNECTED must be there by then; `None` once it is.
-    by: Option<u64>,
-    liveness: Liveness,
+    own: Own,
     sent: u64,
     spread: Option<Spread>,
 }
@@ -39,26 +37,10 @@ impl System {
     /// The connection has just been made. Appends CONNECT to `out`.
     pub fn new(shared: Arc<Shared>, out: &mut Vec<u8>, now: u64) -> System {
         let settings = &shared.settings;
-        let heart_beat = settings.heart_beat.to_string();
-        out.extend_from_slice(b"CONNECT\naccept-version:1.1,1.2\n");
-        for (name, value) in [
-            ("login", settings.system_login.as_str()),
-            ("passcode", &settings.system_passcode),
-            ("heart-beat", &heart_beat),
-            ("host", &settings.host),
-        ] {
-            if !value.is_empty() {
-                // CONNECT is never escaped; 1.0's way of writing leaves out what would end a line.
-                encode::header(out, name, value, Version::V1_0);
-            }
-        }
-        out.extend_from_slice(b"\n\0");
-        let by = Some(now + settings.connected_ms);
+        let own = Own::connect(settings, &settings.system_login, &settings.system_passcode, out, now);
         System {
             shared,
-            version: Version::V1_2,
-            by,
-            liveness: Liveness::none(now),
+            own,
             sent: 0,
             spread: None,
         }
@@ -66,23 +48,23 @@ impl System {
 
     /// By whose rules the broker is read on.
     pub fn version(&self) -> (Version, Limits) {
-        (self.version, self.shared.settings.limits())
+        (self.own.version, self.shared.settings.limits())
     }
 
     /// Takes one frame of the broker. What there is to say to it is appended to `out`.
     pub fn receive(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>, now: u64) -> Heard {
-        match (frame.command, self.by) {
-            (Command::Connected, Some(_)) => self.connected(frame, out, now),
+        match (frame.command, self.own.is_connected()) {
+            (Command::Connected, false) => self.connected(frame, out, now),
             (Command::Error, _) => {
                 let why = frame.headers.get("message").unwrap_or_default().into_owned();
                 Heard::Lost(Lost::Refused(why))
             }
-            (Command::Receipt, None) => {
+            (Command::Receipt, true) => {
                 let id = frame.headers.get("receipt-id").unwrap_or_default();
                 let number = id.strip_prefix(RECEIPT).and_then(|number| number.parse().ok());
                 number.map_or(Heard::Nothing, Heard::Taken)
             }
-            (Command::Message, None) => {
+            (Command::Message, true) => {
                 self.resolve(frame, out);
                 Heard::Nothing
             }
@@ -91,21 +73,13 @@ impl System {
     }
 
     fn connected(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>, now: u64) -> Heard {
-        self.version = match frame.headers.get("version").as_deref().map(str::trim) {
-            Some("1.2") => Version::V1_2,
-            Some("1.1") => Version::V1_1,
-            _ => return Heard::Lost(Lost::Broken("CONNECTED has neither version 1.1 nor 1.2".into())),
-        };
-        self.by = None;
-        let theirs = frame.headers.get("heart-beat");
-        let theirs = theirs
-            .and_then(|value| HeartBeat::parse(value.trim()))
-            .unwrap_or_default();
         let settings = &self.shared.settings;
-        self.liveness = Liveness::agree(theirs, settings.heart_beat, settings.tolerance(), now);
+        if let Err(why) = self.own.connected(frame, settings, now) {
+            return Heard::Lost(why);
+        }
         if !settings.user_broadcast.is_empty() {
             out.extend_from_slice(b"SUBSCRIBE\nid:0\n");
-            encode::header(out, "destination", &settings.user_broadcast, self.version);
+            encode::header(out, "destination", &settings.user_broadcast, self.own.version);
             out.extend_from_slice(b"\n\0");
         }
         Heard::Available
@@ -152,7 +126,7 @@ impl System {
         let settings = &self.shared.settings;
         let most = settings.upstream_buffer.max(1);
         let write = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-        if spread.write(self.version, settings, most, write).is_none() {
+        if spread.write(self.own.version, settings, most, write).is_none() {
             self.spread = Some(spread);
         }
     }
@@ -162,12 +136,12 @@ impl System {
         self.sent += 1;
         let receipt = format!("{RECEIPT}{}", self.sent);
         out.extend_from_slice(b"SEND\n");
-        encode::header(out, "destination", destination, self.version);
+        encode::header(out, "destination", destination, self.own.version);
         for (name, value) in headers {
-            encode::header(out, name, value, self.version);
+            encode::header(out, name, value, self.own.version);
         }
-        encode::header(out, "receipt", &receipt, self.version);
-        encode::header(out, "content-length", &body.len().to_string(), self.version);
+        encode::header(out, "receipt", &receipt, self.own.version);
+        encode::header(out, "content-length", &body.len().to_string(), self.own.version);
         out.push(b'\n');
         out.extend_from_slice(body);
         out.push(0);
@@ -176,31 +150,21 @@ impl System {
 
     /// Octets came.
     pub fn heard(&mut self, now: u64) {
-        self.liveness.heard(now);
+        self.own.heard(now);
     }
 
     /// Octets were written.
     pub fn sent(&mut self, now: u64) {
-        self.liveness.sent(now);
+        self.own.sent(now);
     }
 
     /// When [`System::advance`] must be called.
     pub fn due(&self) -> Option<u64> {
-        self.by.or(self.liveness.due())
+        self.own.due()
     }
 
     /// Does what is due: beats, and the verdict on a silent broker.
     pub fn advance(&mut self, out: &mut Vec<u8>, now: u64) -> Option<Lost> {
-        if let Some(by) = self.by {
-            return (now >= by).then_some(Lost::NoConnected(self.shared.settings.connected_ms));
-        }
-        while let Some(beat) = self.liveness.advance(now) {
-            match beat {
-                Beat::Send => out.push(b'\n'),
-                Beat::Probe => {}
-                Beat::Silent { silent_ms, .. } => return Some(Lost::Silent(silent_ms)),
-            }
-        }
-        None
+        self.own.advance(&self.shared.settings, out, now)
     }
 }
