@@ -105,6 +105,30 @@ const PREFIXES: Own<Config> = Own {
     show: |config| list(&config.settings.relay.prefixes),
 };
 
+const SHARED_TOPICS: Own<Config> = Own {
+    name: "texts",
+    allowed: "a list of beginnings: [\"/topic/\"]; [] for none; none of queues or users",
+    write: |config, value| {
+        let given = items(value)?;
+        for beginning in &given {
+            let private = [
+                "/queue",
+                "/amq/queue",
+                "/reply-queue",
+                "/temp-queue",
+                "/temp-topic",
+                "/user",
+            ];
+            if beginning.is_empty() || private.iter().any(|private| beginning.starts_with(private)) {
+                return Err(format!("{} is not for topics", quoted(beginning)));
+            }
+        }
+        config.settings.relay.shared_topics = given;
+        Ok(())
+    },
+    show: |config| list(&config.settings.relay.shared_topics),
+};
+
 const USER_HEADERS: Own<Config> = Own {
     name: "texts",
     allowed: "a list of headers: [\"auto-delete:true\", \"durable:false\"]; [] for none",
@@ -320,9 +344,17 @@ pub(super) static OPTIONS: &[Opt] = &[
     ),
     server(
         "relay",
+        "shared_topics",
+        Kind::Own(&SHARED_TOPICS),
+        "Topics that begin so are subscribed to once at the broker behind, over one connection with relay.client_login, for all \
+         clients that want nothing but their messages. relay.client_login and relay.client_passcode must be fixed then. If \
+         empty, each client has its own subscriptions.",
+    ),
+    server(
+        "relay",
         "status",
         line!(status, false),
-        "The destination at which kept clients hear that the broker went and came back. It is not relayed. If empty, there is \
+        "The destination at which clients that stay hear that the broker went and came back. It is not relayed. If empty, there is \
          none.",
     ),
 ];
@@ -400,6 +432,11 @@ pub(super) fn warnings(loaded: &Loaded, problems: &mut Vec<Problem>) {
             quoted(upstream)
         );
         warn("relay.upstream", what);
+    }
+    if settings.relay.shares_with_strangers() {
+        let what = "relay.shared_topics and {login} or {passcode} in relay.client_login or relay.client_passcode: the server will \
+                    not start";
+        warn("relay.shared_topics", what.to_string());
     }
     if settings.relay.retry_first_ms > settings.relay.retry_longest_ms {
         let what = "relay.retry_first is longer than relay.retry_longest, which then counts for nothing".to_string();

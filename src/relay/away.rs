@@ -94,9 +94,9 @@ impl Relay {
             let State::Open(open) = &mut self.state else {
                 return Step::Done;
             };
-            let next = match open.spread {
-                Some(_) => None,
-                None => open.pending.pop(),
+            let next = match open.spread.is_some() || open.is_joining() {
+                true => None,
+                false => open.pending.pop(),
             };
             let Some(kept) = next else { break };
             let frame = kept.frame();
@@ -161,6 +161,10 @@ impl Open {
     fn tell(&mut self, what: &str, destination: &str, wires: &mut impl Wires) {
         let lost: Vec<&str> = self.lost_transactions.iter().map(String::as_str).collect();
         let body = serde_json::json!({ "broker": what, "lost_transactions": lost }).to_string();
+        self.tell_all(&body, destination, wires);
+    }
+
+    pub(super) fn tell_all(&mut self, body: &str, destination: &str, wires: &mut impl Wires) {
         for id in &self.status {
             self.told += 1;
             let mut frame = b"MESSAGE\n".to_vec();

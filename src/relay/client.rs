@@ -1,8 +1,10 @@
 //! Frames of the client on their way to the broker.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::passage::{head, plain, Edit, Kept};
+use super::sharing::Member;
 use super::users::{self, Spread, ORIGIN};
 use super::{
     connect, fault, Close, Fault, Leaving, Open, Relay, Settings, Shared, State, Step, Subscription, Up, UserSend,
@@ -37,7 +39,7 @@ impl Open {
     fn take(
         &mut self,
         frame: &Frame<'_>,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         token: &str,
         wires: &mut impl Wires,
         now: u64,
@@ -57,7 +59,8 @@ impl Open {
         if self.leaving.is_some() {
             return Ok(Step::Done);
         }
-        if matches!(self.upstream, Up::Ready(_)) && self.spread.is_none() && self.pending.is_empty() {
+        let held = self.spread.is_some() || self.is_joining() || !self.pending.is_empty();
+        if matches!(self.upstream, Up::Ready(_)) && !held {
             return self.forward(frame, shared, token, wires, now);
         }
         let lost = self.client.is_some();
@@ -73,7 +76,7 @@ impl Open {
     pub(super) fn forward(
         &mut self,
         frame: &Frame<'_>,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         token: &str,
         wires: &mut impl Wires,
         now: u64,
@@ -84,7 +87,7 @@ impl Open {
         }
         match frame.command {
             Command::Send => self.send(frame, shared, token, wires)?,
-            Command::Subscribe => self.subscribe(frame, shared, token, wires)?,
+            Command::Subscribe => self.subscribe(frame, shared, token, wires, now)?,
             Command::Unsubscribe => self.unsubscribe(frame, token, wires),
             Command::Ack | Command::Nack => self.acknowledge(frame, shared, wires)?,
             Command::Begin | Command::Commit | Command::Abort => self.transact(frame, shared, wires)?,
@@ -174,16 +177,18 @@ impl Open {
     fn subscribe(
         &mut self,
         frame: &Frame<'_>,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         token: &str,
         wires: &mut impl Wires,
+        now: u64,
     ) -> Result<(), Fault> {
         let settings = &shared.settings;
         let destination = frame.headers.get("destination").unwrap_or_default();
         let id = frame.headers.get("id");
+        self.check_joined(id.as_deref())?;
         if !settings.status.is_empty() && destination == settings.status.as_str() {
             let id = id.unwrap_or(destination);
-            if self.status.len() + self.subscriptions.len() >= self.most_subscriptions {
+            if self.has_most() {
                 return Err(self.too_many(settings));
             }
             // Not given back at UNSUBSCRIBE: a client that asks again and again shall reach its limit.
@@ -200,6 +205,9 @@ impl Open {
             self.check_broadcast(&destination, shared)?;
             check_relayed(&destination, shared)?;
         }
+        if self.join(frame, &destination, shared, wires, now)? {
+            return Ok(());
+        }
         if settings.keep_ms > 0 {
             let confirmed = !frame.headers.has("receipt");
             self.keep(id.unwrap_or(destination).into_owned(), frame, confirmed, shared)?;
@@ -209,12 +217,18 @@ impl Open {
     }
 
     /// Remembers a SUBSCRIBE, so that it can be said again.
-    fn keep(&mut self, id: String, frame: &Frame<'_>, confirmed: bool, shared: &Shared) -> Result<(), Fault> {
+    pub(super) fn keep(
+        &mut self,
+        id: String,
+        frame: &Frame<'_>,
+        confirmed: bool,
+        shared: &Shared,
+    ) -> Result<(), Fault> {
         let settings = &shared.settings;
         let frame = Kept::of(frame);
         let size = frame.size() + id.len();
-        let many = self.status.len() + self.subscriptions.len() >= self.most_subscriptions;
-        if (many && !self.subscriptions.contains_key(&id)) || self.kept_bytes + size > settings.pending_bytes {
+        if (self.has_most() && !self.subscriptions.contains_key(&id)) || self.kept_bytes + size > settings.pending_bytes
+        {
             return Err(self.too_many(settings));
         }
         self.kept_bytes += size;
@@ -230,9 +244,15 @@ impl Open {
         Ok(())
     }
 
-    fn too_many(&self, settings: &Settings) -> Fault {
+    /// Whether there are as many subscriptions that are known here as may.
+    pub(super) fn has_most(&self) -> bool {
+        let joined = self.member.as_ref().map_or(0, Member::subscriptions);
+        self.status.len() + self.subscriptions.len() + joined >= self.most_subscriptions
+    }
+
+    pub(super) fn too_many(&self, settings: &Settings) -> Fault {
         let detail = format!(
-            "A client that is kept when the broker is lost may have {} subscriptions (limits.subscriptions) whose frames have \
+            "A client that is kept when the broker is lost, or shares topics, may have {} subscriptions (limits.subscriptions) whose frames have \
              {} octets in all (relay.pending_size).",
             self.most_subscriptions, settings.pending_bytes
         );
@@ -278,6 +298,9 @@ impl Open {
             }
             self.forget(&id);
         }
+        if self.part(frame) {
+            return self.confirm(frame, wires);
+        }
         let edit = |line: &Line<'_>| match (line.name, &own) {
             ("destination", Some(own)) => Edit::Set(Cow::Borrowed(own.as_str())),
             _ => Edit::Keep,
@@ -288,6 +311,7 @@ impl Open {
     fn disconnect(&mut self, frame: &Frame<'_>, shared: &Shared, wires: &mut impl Wires, now: u64) -> Step {
         self.pass(frame, |_| Edit::Keep, &[], wires);
         shared.counters.disconnect.one();
+        self.member = None;
         let receipt = frame.headers.get("receipt");
         self.leaving = Some(Leaving {
             receipt: receipt.as_deref().unwrap_or_default().to_owned(),

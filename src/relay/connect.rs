@@ -85,6 +85,8 @@ impl Relay {
             receipts: VecDeque::new(),
             status: BTreeSet::new(),
             told: 0,
+            bell: self.bell.take(),
+            member: None,
             leaving: None,
             stopping: false,
         }));

@@ -19,6 +19,8 @@ faults! {
         BAD_HEADER,
         NOT_OWNER,
         TOO_MANY_SUBSCRIPTIONS,
+        DUPLICATE_SUBSCRIPTION,
+        SLOW_CONSUMER,
         TOO_MANY_TRANSACTIONS,
         SILENT,
         SHUTDOWN,

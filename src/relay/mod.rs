@@ -17,6 +17,7 @@
 //! | frames of the broker behind | `upstream` |
 //! | its going and coming | `away` |
 //! | `/user` destinations | `users` |
+//! | subscriptions that clients share | `sharing` |
 //! | our own connection to it | `system` |
 
 mod away;
@@ -27,6 +28,7 @@ pub mod fault;
 mod own;
 mod passage;
 pub mod settings;
+mod sharing;
 mod stats;
 mod system;
 #[cfg(test)]
@@ -44,11 +46,13 @@ pub use backoff::Backoff;
 pub use connect::{Admitted, Credentials};
 pub use fault::Fault;
 pub use settings::{Edge, Settings, UserSend, WhileAway};
+pub use sharing::{Bell, Sharing, Trunk};
 pub use stats::{Count, Counters, Upstream};
 pub use system::{Heard, System};
 pub use users::Users;
 
 use passage::{Kept, Pending};
+use sharing::Member;
 use users::Spread;
 
 /// Where frames for either side go. Each is given whole, in parts.
@@ -90,6 +94,8 @@ pub struct Shared {
     pub counters: Counters,
     /// What is known of the broker behind.
     pub upstream: Upstream,
+    /// Who shares which subscription.
+    pub sharing: Arc<Sharing>,
 }
 
 impl Shared {
@@ -115,6 +121,8 @@ pub struct Relay {
     spoken: Option<Version>,
     /// A frame of the client has come in part, since then.
     unfinished: Option<u64>,
+    /// How its owner hears that there is mail.
+    bell: Option<Arc<dyn Bell>>,
 }
 
 #[derive(Debug)]
@@ -160,6 +168,9 @@ struct Open {
     /// Ids of subscriptions to the destination of status.
     status: BTreeSet<String>,
     told: u64,
+    bell: Option<Arc<dyn Bell>>,
+    /// Its shared subscriptions.
+    member: Option<Member>,
     leaving: Option<Leaving>,
     stopping: bool,
 }
@@ -216,6 +227,7 @@ impl Relay {
             agreed: None,
             spoken: None,
             unfinished: None,
+            bell: None,
         }
     }
 
@@ -238,7 +250,8 @@ impl Relay {
             State::Connecting => true,
             State::Open(open) if open.admission != Admission::Given => false,
             State::Open(open) if matches!(open.upstream, Up::Ready(_)) => {
-                open.spread.is_none() && open.pending.is_empty() && open.receipts.len() < settings.receipts
+                let held = open.spread.is_some() || open.is_joining() || !open.pending.is_empty();
+                !held && open.receipts.len() < settings.receipts
             }
             State::Open(open) => {
                 let bytes = open.pending.bytes() + open.kept_bytes;
@@ -278,7 +291,7 @@ impl Relay {
     pub fn has_more(&self) -> bool {
         match &self.state {
             State::Open(open) if matches!(open.upstream, Up::Ready(_)) => {
-                open.spread.is_some() || !open.pending.is_empty()
+                open.spread.is_some() || (!open.pending.is_empty() && !open.is_joining())
             }
             _ => false,
         }
@@ -357,7 +370,11 @@ impl Relay {
                 let client = open.client.as_ref().and_then(Liveness::due);
                 let leaving = open.leaving.as_ref().map(|leaving| leaving.until);
                 let kept = open.kept_until(&self.shared.settings);
-                [frame, upstream, client, leaving, kept].into_iter().flatten().min()
+                let joining = open.member.as_ref().and_then(Member::due);
+                [frame, upstream, client, leaving, kept, joining]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             State::Closing => None,
         }
@@ -388,6 +405,7 @@ impl Relay {
                 Due::Probe => Step::Probe,
                 Due::Lost(why) => self.lost(why, wires, now),
                 Due::Fault(fault) => self.fail(fault, wires),
+                Due::Turned => self.turned_away(wires, now),
             },
         }
     }
@@ -427,7 +445,11 @@ impl Relay {
     fn settled(&mut self, wires: &mut impl Wires) -> Step {
         match &self.state {
             State::Open(open)
-                if open.stopping && open.receipts.is_empty() && open.spread.is_none() && open.leaving.is_none() =>
+                if open.stopping
+                    && open.receipts.is_empty()
+                    && open.spread.is_none()
+                    && open.leaving.is_none()
+                    && !open.is_joining() =>
             {
                 self.stop(wires)
             }
@@ -486,6 +508,8 @@ enum Due {
     Probe,
     Lost(Lost),
     Fault(Fault),
+    /// The shared connection has not taken a subscription in time.
+    Turned,
 }
 
 impl Open {
@@ -512,6 +536,9 @@ impl Open {
                     }
                 }
             }
+        }
+        if self.member.as_ref().and_then(Member::due).is_some_and(|due| now >= due) {
+            return Due::Turned;
         }
         match &mut self.upstream {
             Up::Asked(by) if now >= *by => Due::Lost(Lost::NoConnected(settings.connected_ms)),

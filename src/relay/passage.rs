@@ -130,6 +130,10 @@ impl Kept {
         OVERHEAD + lines.sum::<usize>() + self.body.len()
     }
 
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(super) fn frame(&self) -> Frame<'_> {
         let lines = self.lines.iter().map(|(name, value)| Line { name, value });
         Frame {

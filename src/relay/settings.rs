@@ -60,6 +60,8 @@ pub struct Settings {
     /// Where messages go that no session here is meant by, and come from when another node could not resolve them.
     /// Empty: they are dropped and counted.
     pub user_broadcast: String,
+    /// What topics begin with whose subscriptions clients share, over one connection for all of them. Empty: none.
+    pub shared_topics: Vec<String>,
     /// The destination at which clients that are kept hear of the broker's going and coming. Empty: none.
     pub status: String,
 }
@@ -107,6 +109,7 @@ impl Default for Settings {
             queue_wildcards: false,
             user_headers: Vec::new(),
             user_broadcast: String::new(),
+            shared_topics: Vec::new(),
             status: "/relay/status".to_owned(),
         }
     }
@@ -121,6 +124,13 @@ impl Settings {
             header_line: 64 << 10,
             head: 256 << 10,
         }
+    }
+
+    /// Whether clients share subscriptions, but not the credentials by which the broker says who may subscribe: one could
+    /// read over the shared connection what the broker would not give it.
+    pub fn shares_with_strangers(&self) -> bool {
+        let own = |template: &str| template.contains("{login}") || template.contains("{passcode}");
+        !self.shared_topics.is_empty() && (own(&self.client_login) || own(&self.client_passcode))
     }
 
     /// What is borne of a broker's silence. TCP cannot be asked whether it lives.

@@ -54,6 +54,14 @@ pub struct Counters {
     pub withheld: Count,
     /// SENDs over the system connection that were refused or not confirmed in time.
     pub publish_failed: Count,
+    /// Messages that came over the shared connection.
+    pub shared_in: Count,
+    /// Messages that clients were given of those.
+    pub shared_out: Count,
+    /// Times that the shared connection was lost.
+    pub shared_lost: Count,
+    /// Destinations whose shared subscription the broker refused.
+    pub shared_refused: Count,
 }
 
 /// What is known of the broker behind.

@@ -20,6 +20,8 @@ faults! {
         BAD_HEADER,
         NOT_OWNER,
         TOO_MANY_SUBSCRIPTIONS,
+        DUPLICATE_SUBSCRIPTION,
+        SLOW_CONSUMER,
         TOO_MANY_TRANSACTIONS,
         SILENT,
         SHUTDOWN,
@@ -50,8 +52,6 @@ faults! {
     FORBIDDEN = ("forbidden", "Not allowed", 1008);
     /// The queue exists with other options.
     OTHER_OPTIONS = ("other-options", "Queue exists with other options", 1002);
-    /// A live subscription has the id.
-    DUPLICATE_SUBSCRIPTION = ("duplicate-subscription", "Duplicate subscription id", 1002);
     /// No subscription has the id.
     UNKNOWN_SUBSCRIPTION = ("unknown-subscription", "Unknown subscription id", 1002);
     /// More destinations than the broker may have.
@@ -72,8 +72,6 @@ faults! {
     NO_WORKER = ("no-worker", "No worker", 1008);
     /// The broker holds as much as it may and went on doing so.
     MEMORY_FULL = ("memory-full", "Broker out of room", 1008);
-    /// The client does not read what it subscribed to.
-    SLOW_CONSUMER = ("slow-consumer", "Slow consumer", 1008);
     /// A persistent message could not be stored.
     NOT_STORED = ("not-stored", "Message not stored", 1011);
 }

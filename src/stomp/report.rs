@@ -47,6 +47,10 @@ faults! {
     NOT_OWNER = ("not-owner", "Destination belongs to another session", 1008);
     /// More subscriptions than a connection may have.
     TOO_MANY_SUBSCRIPTIONS = ("too-many-subscriptions", "Too many subscriptions", 1008);
+    /// A live subscription has the id.
+    DUPLICATE_SUBSCRIPTION = ("duplicate-subscription", "Duplicate subscription id", 1002);
+    /// The client does not read what it subscribed to.
+    SLOW_CONSUMER = ("slow-consumer", "Slow consumer", 1008);
     /// More open transactions than a connection may have.
     TOO_MANY_TRANSACTIONS = ("too-many-transactions", "Too many transactions", 1008);
     /// The client was silent for too long.

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 
+import sharing
 from brokers import BROKERS, Edge, fresh
 from wire import Browser, Closed, Tcp, frame, page
 
@@ -408,6 +409,10 @@ async def a_connect_waits_for_a_kept_clients_broker(stage):
     await browser.expect("CONNECTED")
     message = await browser.until("MESSAGE")
     assert message.body == b"waited", message
+
+
+for shared in sharing.SCENARIOS:
+    scenario(shared)
 
 
 @scenario

@@ -4,6 +4,8 @@ mod away;
 mod connecting;
 mod passing;
 mod random;
+mod sharing;
+mod sharing_random;
 mod users;
 
 use std::sync::Arc;

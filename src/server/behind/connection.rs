@@ -5,6 +5,7 @@
 //! which are bounded by that.
 
 mod reading;
+mod sharing;
 
 use std::future::{poll_fn, Future};
 use std::pin::{pin, Pin};
@@ -30,6 +31,7 @@ use crate::session::{Authentication, Close, Credentials, Verdict};
 use crate::stomp::{Decoder, Limits};
 
 use super::dial::dial;
+use super::trunk::Bell;
 use super::Behind;
 
 /// What a client sent before the server stopped may take this long to be seen here.
@@ -68,6 +70,8 @@ pub(in crate::server) struct Connection<T> {
     over: Option<&'static str>,
     /// The client has sent a frame.
     spoke: bool,
+    /// Rung when the shared connection has something for the client.
+    bell: Arc<Bell>,
 }
 
 /// The connection to the broker.
@@ -118,8 +122,12 @@ impl<C: FrameSink, B: FrameSink> Wires for Both<'_, C, B> {
 
 impl<T: Transport> Connection<T> {
     /// A connection whose client has said nothing yet.
-    pub(in crate::server) fn new(transport: T, parts: Parts) -> Connection<T> {
+    pub(in crate::server) fn new(transport: T, mut parts: Parts) -> Connection<T> {
         let ending = Ending::new(parts.write_ms, parts.linger_ms);
+        let bell = Arc::new(Bell::default());
+        if !parts.behind.shared.settings.shared_topics.is_empty() {
+            parts.relay.listen(Arc::clone(&bell) as Arc<dyn relay::Bell>);
+        }
         Connection {
             transport,
             decoder: Decoder::new(parts.before),
@@ -131,6 +139,7 @@ impl<T: Transport> Connection<T> {
             told: false,
             over: None,
             spoke: false,
+            bell,
         }
     }
 
@@ -198,12 +207,14 @@ impl<T: Transport> Connection<T> {
             self.stop(now);
         }
         let answered = self.answers(cx, now);
+        let shared = self.share(cx, now);
         self.pass_time(now)?;
         self.write(cx, now)?;
         self.ending.close(&mut self.transport, cx, now.mono)?;
         // What held one side may have been written just now.
         let go_on = |rest: Rest, held: bool| rest == Rest::Spent || (rest == Rest::Held && !held);
         let more = go_on(read, self.client_is_held()) || go_on(answered, self.broker_is_held());
+        let more = more || go_on(shared, self.mail_is_held());
         let more = more || (self.parts.relay.has_more() && !self.broker_is_full());
         let dials = self.is_open() && self.parts.relay.dials(now.mono);
         if dials {

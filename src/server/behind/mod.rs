@@ -5,6 +5,7 @@
 mod connection;
 mod dial;
 mod system;
+mod trunk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) struct Behind {
     available: watch::Sender<bool>,
     stop: Notify,
     stopped: Notify,
-    task: std::sync::Mutex<Option<AbortHandle>>,
+    tasks: std::sync::Mutex<Vec<AbortHandle>>,
     /// Connections to the broker for clients, now.
     open: std::sync::atomic::AtomicUsize,
 }
@@ -69,6 +70,20 @@ struct Stats {
     unresolved_users: u64,
     withheld: u64,
     publish_failed: u64,
+    shared: SharedStats,
+}
+
+/// What clients share of it.
+#[derive(Debug, Serialize)]
+struct SharedStats {
+    /// Of the connection for them.
+    broker: &'static str,
+    subscriptions: usize,
+    clients: usize,
+    messages_in: u64,
+    messages_out: u64,
+    lost: u64,
+    refused: u64,
 }
 
 impl Behind {
@@ -78,6 +93,15 @@ impl Behind {
             return Err(Error::Setting {
                 option: "relay.upstream",
                 reason: "a relay needs at least one address of a broker".to_owned(),
+            });
+        }
+        if settings.shares_with_strangers() {
+            return Err(Error::Setting {
+                option: "relay.shared_topics",
+                reason: "clients that share a subscription have one login at the broker behind, and relay.client_login or \
+                         relay.client_passcode gives each its own ({login}, {passcode}): one could read what the broker \
+                         would not give it. Fix both, or share nothing"
+                    .to_owned(),
             });
         }
         let seed = u64::from_le_bytes(super::random()?);
@@ -91,12 +115,19 @@ impl Behind {
             available: watch::Sender::new(false),
             stop: Notify::new(),
             stopped: Notify::new(),
-            task: std::sync::Mutex::default(),
+            tasks: std::sync::Mutex::default(),
             open: std::sync::atomic::AtomicUsize::new(0),
         });
-        let task = tokio::spawn(system::serve(Arc::clone(&behind), clock, waiting, seed));
-        let handle = Some(task.abort_handle());
-        *behind.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = handle;
+        let mut tasks = vec![tokio::spawn(system::serve(Arc::clone(&behind), clock, waiting, seed))];
+        if !behind.shared.settings.shared_topics.is_empty() {
+            tasks.push(tokio::spawn(trunk::serve(
+                Arc::clone(&behind),
+                clock,
+                seed.rotate_left(32),
+            )));
+        }
+        let handles = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        *behind.lock_tasks() = handles;
         Ok(behind)
     }
 
@@ -163,15 +194,12 @@ impl Behind {
         self.end();
     }
 
+    fn lock_tasks(&self) -> std::sync::MutexGuard<'_, Vec<AbortHandle>> {
+        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     pub(super) fn end(&self) {
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            task.abort();
-        }
+        self.lock_tasks().drain(..).for_each(|task| task.abort());
         self.set_available(false);
     }
 
@@ -182,15 +210,16 @@ impl Behind {
             users,
             counters,
             upstream,
+            sharing,
         } = &*self.shared;
         let sessions = self.open.load(std::sync::atomic::Ordering::Relaxed);
         let place = upstream.preferred();
         let address = settings.upstream.get(place).cloned().unwrap_or_default();
-        let broker = if upstream.is_available() {
-            "available"
-        } else {
-            "not available"
+        let told = |is_there: bool| match is_there {
+            true => "available",
+            false => "not available",
         };
+        let broker = told(upstream.is_available());
         let get = |count: &Count| count.get();
         let (connect, connected, disconnect) = (
             get(&counters.connect),
@@ -198,6 +227,7 @@ impl Behind {
             get(&counters.disconnect),
         );
         let (users, user_sessions) = users.counts();
+        let (subscriptions, clients) = sharing.counts();
         let stats = Stats {
             summary: format!(
                 "{sessions} sessions, {address} ({broker}), processed CONNECT({connect})-CONNECTED({connected})-DISCONNECT({disconnect})"
@@ -221,6 +251,15 @@ impl Behind {
             unresolved_users: get(&counters.unresolved_users),
             withheld: get(&counters.withheld),
             publish_failed: get(&counters.publish_failed),
+            shared: SharedStats {
+                broker: told(sharing.is_up()),
+                subscriptions,
+                clients,
+                messages_in: get(&counters.shared_in),
+                messages_out: get(&counters.shared_out),
+                lost: get(&counters.shared_lost),
+                refused: get(&counters.shared_refused),
+            },
         };
         serde_json::to_value(stats).unwrap_or_default()
     }

@@ -9,6 +9,7 @@ mod http;
 mod keeping;
 mod relay;
 mod session;
+mod sharing;
 mod slow;
 mod users;
 mod websocket;

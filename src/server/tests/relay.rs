@@ -17,7 +17,7 @@ const CONNECT: &[u8] = b"CONNECT\naccept-version:1.2\nlogin:ann\nheart-beat:0,0\
 const MUCH: usize = 64 << 20;
 
 /// A relay to `upstream` that looks for it without a pause.
-async fn edge(upstream: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Server {
+pub(super) async fn edge(upstream: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Server {
     let mut settings = settings();
     settings.mode = Mode::Relay;
     settings.relay = relay::Settings {
@@ -30,14 +30,14 @@ async fn edge(upstream: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Se
     Server::start(settings).await.unwrap()
 }
 
-async fn until_available(server: &Server, available: bool) {
+pub(super) async fn until_available(server: &Server, available: bool) {
     let mut state = server.broker_available().unwrap();
     let waited = state.wait_for(|now| *now == available);
     timeout(Duration::from_secs(30), waited).await.unwrap().unwrap();
 }
 
 /// A broker of ours on `address`, or on a free port.
-async fn broker(address: Option<SocketAddr>) -> Server {
+pub(super) async fn broker(address: Option<SocketAddr>) -> Server {
     let mut settings = settings();
     settings.websocket = None;
     settings.tcp = address.or(settings.tcp);
@@ -46,7 +46,7 @@ async fn broker(address: Option<SocketAddr>) -> Server {
 }
 
 /// The broker ends at once, as if it was killed, and its port is free again.
-async fn kill(broker: Server) -> SocketAddr {
+pub(super) async fn kill(broker: Server) -> SocketAddr {
     let address = broker.tcp_address().unwrap();
     let seats = broker.shared.roster.clone();
     drop(broker);
@@ -54,7 +54,7 @@ async fn kill(broker: Server) -> SocketAddr {
     address
 }
 
-async fn browser(server: &Server) -> WebSocket {
+pub(super) async fn browser(server: &Server) -> WebSocket {
     let mut browser = connect(server).await.upgrade("/ws", "").await;
     browser.send(TEXT, CONNECT).await;
     assert!(text(&mut browser).await.starts_with("CONNECTED\nversion:1.2\n"));
@@ -62,7 +62,7 @@ async fn browser(server: &Server) -> WebSocket {
 }
 
 /// The next frame that is no heart-beat.
-async fn text(browser: &mut WebSocket) -> String {
+pub(super) async fn text(browser: &mut WebSocket) -> String {
     loop {
         let frame = browser.receive().await;
         let text = String::from_utf8(frame.payload).unwrap();
@@ -72,11 +72,11 @@ async fn text(browser: &mut WebSocket) -> String {
     }
 }
 
-async fn say(browser: &mut WebSocket, text: &str) {
+pub(super) async fn say(browser: &mut WebSocket, text: &str) {
     browser.send(TEXT, text.replace('^', "\0").as_bytes()).await;
 }
 
-async fn page(server: &Server, path: &str) -> (u16, String) {
+pub(super) async fn page(server: &Server, path: &str) -> (u16, String) {
     let answer = connect(server)
         .await
         .request(&format!("GET {path}"), "Host: x\r\n")
