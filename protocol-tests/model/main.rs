@@ -23,6 +23,9 @@ use world::{Difference, World};
 /// What every campaign must have met at least once.
 const MARKS: &[&str] = &[
     "a group is free",
+    "answer in vain",
+    "answer to a session",
+    "answer written",
     "aborted",
     "ACK after its subscription",
     "ACK after UNSUBSCRIBE",
@@ -45,6 +48,10 @@ const MARKS: &[&str] = &[
     "dead-lettered by limit",
     "dead-lettered by reject",
     "dead_lettered",
+    "declined: given up",
+    "declined: no room",
+    "declined: no-answer",
+    "declined: no-worker",
     "delivered",
     "delivered a third time",
     "dropped oldest",
@@ -60,6 +67,7 @@ const MARKS: &[&str] = &[
     "expired at its turn",
     "expired by the clock",
     "expired while waiting to be written",
+    "forbidden",
     "frame replayed",
     "frame waits behind a blocked one",
     "full of unacknowledged messages",
@@ -78,6 +86,7 @@ const MARKS: &[&str] = &[
     "a user's own destination",
     "a message for two sessions of a user",
     "a SEND to a user refused",
+    "no-worker",
     "not-connected",
     "not-owner",
     "partial write",
@@ -89,11 +98,19 @@ const MARKS: &[&str] = &[
     "refused_queue_full",
     "reply-to subscribed",
     "reply-to subscription replaced",
+    "request",
+    "request answered",
+    "request called",
+    "request placed",
+    "request without a worker",
+    "request without room",
+    "requests_declined",
     "resumed outbound",
     "route forgotten",
     "SEND blocked",
     "SEND refused",
     "SEND unblocked",
+    "SEND without a worker",
     "sent",
     "settled",
     "shutdown",
@@ -102,6 +119,7 @@ const MARKS: &[&str] = &[
     "slow-consumer",
     "slow_consumers",
     "stalled outbound",
+    "the most specific of several patterns",
     "too-many-destinations",
     "too-many-subscriptions",
     "too-many-transactions",
@@ -207,7 +225,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn the_broker_does_what_the_reference_does() {
     let first = setting("MODEL_SEED", 1);
     let one = std::env::var("MODEL_SEED").is_ok();
-    let seeds = setting("MODEL_SEEDS", if one { 1 } else { 200 });
+    let seeds = setting("MODEL_SEEDS", if one { 1 } else { 250 });
     let operations: Vec<u64> = (0..setting("MODEL_OPS", 1_000)).collect();
     println!(
         "seeds {first} to {}, {} operations each",

@@ -1,7 +1,7 @@
 //! What happens: random settings, frames, sockets and time.
 
 use hoofbeat::broker::settings::{OutboundLimits, Policy, Prefetch, QueuePolicy, TopicPolicy, WhenFull};
-use hoofbeat::session::settings::UserSend;
+use hoofbeat::session::settings::{App, UserSend, Workers};
 use hoofbeat::session::Link;
 
 use crate::random::Random;
@@ -52,6 +52,20 @@ const USERS: [&str; 5] = [
     "/user/a%2Fb/queue/x",
     "/user/joe/topic/last.x",
     "/user/nobody/queue/x",
+];
+
+const APPS: [&str; 6] = ["/app/a", "/app/a/b", "/app/a/b", "/app/a/b", "/app/c.b", "/app/d"];
+const WORKERS: [&str; 10] = [
+    "/queue/DLQ.app/a",
+    "/worker/a",
+    "/worker/a/b",
+    "/worker/a/*",
+    "/worker/a/*",
+    "/worker/*/b",
+    "/worker/*",
+    "/worker/#.b",
+    "/worker/#",
+    "/worker/a/**",
 ];
 
 /// Limits so tiny that each is met.
@@ -118,6 +132,20 @@ pub fn settings(seed: u64) -> (hoofbeat::broker::Settings, hoofbeat::session::Se
         transaction_bytes: 900 + r.below(900),
         transaction_ms: 2_000,
         blocked_ms: 1_000,
+        app: App {
+            workers: if seed % 8 == 7 {
+                Workers::Nobody
+            } else {
+                Workers::Permitted
+            },
+            patience_ms: 200 + r.next() % 600,
+            // Where messages are not for everybody, nothing expires.
+            timeout_ms: if seed.is_multiple_of(3) {
+                10_000_000
+            } else {
+                300 + r.next() % 1_500
+            },
+        },
         user_send: [UserSend::Any, UserSend::Any, UserSend::Own, UserSend::None][seed as usize % 4],
         ..hoofbeat::session::Settings::default()
     };
@@ -305,19 +333,25 @@ impl World {
         let addresses = self.model.sessions.iter().filter(|s| s.state != State::Connecting);
         let addresses: Vec<String> = addresses.map(|s| format!("/reply-queue/{}/x", s.token)).collect();
         let open = self.transaction(r, at).is_some();
-        let destination = match r.below(22) {
+        let destination = match r.below(28) {
+            22..24 => match r.pick(&APPS) {
+                app if !self.is_worked(app) && r.chance(80) => r.pick(&TOPICS).to_owned(),
+                app => app.to_owned(),
+            },
+            24..26 => self.answer_address(r).unwrap_or_else(|| "/topic/a".to_owned()),
             0..10 => match r.pick(&QUEUES) {
                 full if self.is_full(full) && r.chance(if open { 30 } else { 85 }) => r.pick(&TOPICS).to_owned(),
                 queue => queue.to_owned(),
             },
             10..17 => r.pick(&TOPICS).to_owned(),
-            17..19 => r.pick(&USERS).to_owned(),
+            17..19 | 26..28 => r.pick(&USERS).to_owned(),
             19 => r.pick(&["/temp-queue/x", "/temp-queue/y", "/temp-topic/x"]).to_owned(),
             _ if addresses.is_empty() => "/queue/q".to_owned(),
             _ => r.pick(&addresses),
         };
         // Of those that replace each other many are needed: they must meet before they are written.
         let keys = if destination.contains("last") { 1 } else { 2 };
+        let destination_is_app = destination.starts_with("/app/");
         let mut frame = Frame::new("SEND").with("destination", destination);
         frame = frame.with("from", at);
         let mut maybe = |percent: u64, name: &str, value: String| {
@@ -338,7 +372,16 @@ impl World {
             maybe(4, "expires", (now + number * 13 % 900).to_string());
             maybe(3, "expiration", (number * 11 % 300).to_string());
         }
-        maybe(4, "reply-to", "/temp-queue/x".to_owned());
+        if destination_is_app {
+            maybe(10, "reply-to", "/temp-queue/x".to_owned());
+            maybe(30, "reply-to", "/user/queue/x".to_owned());
+            maybe(1, "reply-to", "/queue/q".to_owned());
+            maybe(10, "user", "forged".to_owned());
+            maybe(5, "Session", "forged".to_owned());
+            maybe(5, "x-app-command", "forged".to_owned());
+        } else {
+            maybe(4, "reply-to", "/temp-queue/x".to_owned());
+        }
         maybe(5, "x-twice", "first".to_owned());
         maybe(5, "x-twice", "second".to_owned());
         match self.transaction(r, at) {
@@ -350,19 +393,44 @@ impl World {
         frame.body(format!("{number} {}", "x".repeat(padding)))
     }
 
+    /// Whether the reference thinks that somebody works for an application destination.
+    fn is_worked(&self, app: &str) -> bool {
+        self.model.worked(&app.replace("/app/", "/worker/")).is_some()
+    }
+
+    /// Where somebody waits for an answer, or may.
+    fn answer_address(&self, r: &mut Random) -> Option<String> {
+        let sessions = self.model.sessions.iter().filter(|s| s.entered.is_some());
+        let requests = sessions.clone().flat_map(|s| &s.requests);
+        let requests: Vec<&String> = requests.map(|request| &request.address).collect();
+        if r.chance(70) && !requests.is_empty() {
+            return Some(r.pick(&requests).clone());
+        }
+        let tokens: Vec<&String> = sessions.map(|s| &s.token).collect();
+        let token = tokens.get(r.below(tokens.len()))?;
+        let local = r.pick(&["queue/x", "queue/x", "queue/replies", "topic/last.x"]);
+        Some(match r.chance(85) {
+            true => format!("/reply-user/{token}/{local}"),
+            false => format!("/reply-app/{token}/{}", r.below(20)),
+        })
+    }
+
     fn next_subscribe(&mut self, r: &mut Random, at: usize) -> Frame {
-        let destination = match r.below(22) {
+        let destination = match r.below(29) {
+            22..26 => r.pick(&WORKERS),
+            26..28 => r.pick(&APPS),
             0..11 => r.pick(&QUEUES),
             11..14 => r.pick(&TOPICS),
             14..16 => r.pick(&["/user/queue/x", "/user/queue/x", "/user/queue/x", "/user/topic/last.x"]),
             16..20 => r.pick(&PATTERNS),
-            20 => r.pick(&["/temp-queue/x", "/temp-queue/y"]),
+            20 | 28 => r.pick(&["/temp-queue/x", "/temp-queue/y"]),
             _ => "/temp-topic/x",
         };
         // With one subscription at a time many come and go, and leave messages behind.
         let alone = self.model.settings.subscriptions == 1 && r.chance(60);
         let destination = if alone { "/queue/w" } else { destination };
-        let queue = !destination.contains("topic") && !destination.starts_with("/user/");
+        let queue =
+            !["/user/", "/app/"].iter().any(|form| destination.starts_with(form)) && !destination.contains("topic");
         let mut frame = Frame::new("SUBSCRIBE").with("destination", destination);
         if self.clients[at].version > 0 || r.chance(50) {
             let ids = ["s0", "s1", "s2", "s:3", "s4"];

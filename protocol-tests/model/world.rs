@@ -10,7 +10,7 @@ use hoofbeat::broker::{self, Broker, FrameSink, Now, Volatile};
 use hoofbeat::session::{Hosts, Link, Session, Step};
 use hoofbeat::stomp::Decoder;
 
-use crate::reference::{Expected, Message, Mode, Reference, Shown, State, EPOCH};
+use crate::reference::{Expected, Feed, Message, Mode, Reference, Shown, State, EPOCH};
 use crate::wire::Frame;
 
 /// What a difference is told with.
@@ -248,7 +248,7 @@ impl World {
                 }
             }
             Expected::Message(shown) if frame.command == "MESSAGE" => match self.match_message(at, frame, shown) {
-                Ok(()) if shown.queued => {
+                Ok(()) if shown.marked => {
                     let mark = (end, shown.serial, shown.waiting.tag);
                     self.model.sessions[at].marks.push_back(mark);
                     Ok(())
@@ -391,7 +391,20 @@ impl World {
             (
                 "subscriptions",
                 sizes.subscriptions,
-                open().flat_map(|s| &s.subs).filter(|s| s.live).count(),
+                open()
+                    .flat_map(|s| &s.subs)
+                    .filter(|s| s.live && !matches!(s.feed, Feed::Request))
+                    .count(),
+            ),
+            (
+                "requests",
+                sizes.requests,
+                model
+                    .sessions
+                    .iter()
+                    .flat_map(|s| &s.requests)
+                    .filter(|r| !r.answered)
+                    .count(),
             ),
             ("topics", sizes.topics, model.topics.len()),
             ("queues", sizes.queues, queues().count()),
@@ -442,6 +455,7 @@ impl World {
             ("slow_consumers", &c.slow_consumers),
             ("committed", &c.committed),
             ("aborted", &c.aborted),
+            ("requests_declined", &c.requests_declined),
         ];
         all.map(|(name, counter)| (name, counter.get())).to_vec()
     }

@@ -78,6 +78,8 @@ const CHANGES: &[(&str, Change)] = &[
     ("H110e", workers),
     ("H110f", workers),
     ("H110g", workers),
+    ("H110h", workers),
+    ("H110i", workers),
     ("H111", |settings| settings.session.app.workers = Workers::Nobody),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());

@@ -5,6 +5,7 @@
 //! which may be that of a pattern, or is called when a worker comes, how one answer finds the one who asked with a
 //! SUBSCRIBE, and how further ones find what one session of a user's has subscribed under `/user`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,7 +18,8 @@ use super::private::USER;
 use super::queue::Queue;
 use super::settings::{Separator, TopicPolicy};
 use super::topic::{Routes, Topic};
-use super::{Broker, Limit, Now};
+use super::{Broker, Draft, Limit, Now, Properties};
+use crate::stomp::{Headers, Line, Version};
 
 /// Those who work for application destinations, and those who wait for them.
 #[derive(Debug, Default)]
@@ -176,25 +178,42 @@ impl Workers {
     }
 }
 
-/// What the dead-letter queue of a queue of workers is called after, if it is one: a name that can be subscribed to.
-pub(super) fn dead_letter_name(queue: &str) -> Option<String> {
+/// What the names of the dead-letter queues of workers begin with.
+const DEAD_LETTERS: &str = "/queue/DLQ.app/";
+
+/// The dead-letter queue of a queue of workers, if it is one: a name that can be subscribed to.
+pub(super) fn dead_letter_queue(queue: &str) -> Option<String> {
     let local = queue.strip_prefix(WORKER)?;
     let plain = local.chars().map(|c| match c {
         '*' | '#' | '>' => '_',
         other => other,
     });
-    Some(format!("app/{}", plain.collect::<String>()))
+    Some(format!("{DEAD_LETTERS}{}", plain.collect::<String>()))
+}
+
+/// The queue of workers that one must be allowed to work for to read the queue of that canonical name: itself, or the
+/// one whose dead letters it has, since these say who asked and what.
+pub fn read_by_workers(queue: &str) -> Option<Cow<'_, str>> {
+    if queue.starts_with(WORKER) {
+        return Some(Cow::Borrowed(queue));
+    }
+    let local = queue.strip_prefix(DEAD_LETTERS)?;
+    Some(Cow::Owned(format!("{WORKER}{local}")))
 }
 
 impl Broker {
     /// The queue of those who work for the name with that queue: the most specific one that has a worker. Without one
     /// `sender` is called when there may be.
     pub(super) fn worked_queue(&self, name: &Arc<str>, sender: &Arc<Outbound>) -> Result<Arc<Queue>, Limit> {
-        if let Some(queue) = self.find_worked(name) {
-            return Ok(queue);
+        match self.find_worked(name) {
+            Some(queue) => Ok(queue),
+            None => self.await_worker(name, sender),
         }
+    }
+
+    /// Looks once more when the sender is among those who are called: whoever came before that called without it.
+    fn await_worker(&self, name: &Arc<str>, sender: &Arc<Outbound>) -> Result<Arc<Queue>, Limit> {
         let place = self.workers.wait(name, sender);
-        // Whoever came between the look and the wait has called without us.
         match self.find_worked(name) {
             Some(queue) => {
                 self.workers.stop_waiting(name, place);
@@ -278,6 +297,36 @@ impl Broker {
         asked.outbound.publish(asked.lane, &offer, now.mono)
     }
 
+    /// Answers a request in the place of those who work: `code` says in one word why, `words` at length.
+    pub fn decline(&self, address: &str, code: &str, words: &str, now: Now) {
+        let lines = [("x-app-error", code), ("content-type", "text/plain")];
+        let headers = Headers::new(lines.map(|(name, value)| Line { name, value }), false);
+        let message = self.message(Draft {
+            destination: "",
+            headers: &headers,
+            reply_to: None,
+            body: words.as_bytes(),
+            version: Version::V1_0,
+            properties: Properties::default(),
+            publisher: 0,
+        });
+        if self.answer(address, &message, None, now) != Offered::Gone {
+            self.counters.requests_declined.one();
+        }
+    }
+
+    /// What a queue of workers gave up: if it was a request, whoever asked is told at once.
+    pub(super) fn give_up(&self, queue: &Queue, message: &Message, reason: &str, now: Now) {
+        if !queue.name.starts_with(WORKER) {
+            return;
+        }
+        let Some(address) = message.header("reply-to").filter(|to| to.starts_with(ANSWER)) else {
+            return;
+        };
+        let words = format!("Those who work for it gave the request up ({reason}).");
+        self.decline(&address, reason, &words, now);
+    }
+
     /// What a message to that address becomes, and who gets it: those subscriptions of one session that it has under
     /// `/user`. `None` if there are none.
     pub(super) fn of_session(&self, address: &str, message: &Message) -> Option<(Arc<Topic>, Routes, Arc<Message>)> {
@@ -308,13 +357,13 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Wake, Waker};
 
     use super::super::settings::Settings;
     use super::super::subscribe::Subscribe;
-    use super::super::{AckMode, Draft, Names, Properties, Route, Sent, Volatile};
+    use super::super::{AckMode, Names, Volatile};
     use super::*;
-    use crate::stomp::{Headers, Version};
 
     fn head() -> LaneHead {
         LaneHead {
@@ -327,8 +376,8 @@ mod tests {
         }
     }
 
-    fn broker() -> (Broker, Arc<Outbound>) {
-        let broker = Broker::new(Settings::default(), 1, Arc::new(Volatile));
+    fn broker() -> (Arc<Broker>, Arc<Outbound>) {
+        let broker = Arc::new(Broker::new(Settings::default(), 1, Arc::new(Volatile)));
         let outbound = Arc::new(Outbound::new(broker.settings().outbound));
         (broker, outbound)
     }
@@ -362,51 +411,44 @@ mod tests {
         broker.subscribe(ask, outbound, Now::default()).expect("a worker");
     }
 
-    fn send(broker: &Broker, name: &str, sender: &Arc<Outbound>) -> Sent {
-        let message = broker.message(Draft {
-            destination: name,
-            headers: &Headers::default(),
-            reply_to: None,
-            body: b"",
-            version: Version::V1_2,
-            properties: Properties::default(),
-            publisher: 2,
-        });
-        let route = Route {
-            to: names(broker).target(name).expect("an application destination"),
-            create: false,
-            owner: None,
-            options: None,
-        };
-        broker.send(&route, &message, sender, Now::default())
+    #[test]
+    fn a_worker_that_comes_after_the_first_look_is_found_by_the_second() {
+        for form in ["/worker/orders", "/worker/*"] {
+            let (broker, worker) = broker();
+            let (name, sender): (Arc<str>, _) = ("/worker/orders".into(), Arc::clone(&worker));
+            assert!(broker.find_worked(&name).is_none());
+            work(&broker, form, 1, &worker);
+            let found = broker.await_worker(&name, &sender);
+            assert_eq!(found.as_ref().map(|queue| &*queue.name), Ok(form));
+            assert!(broker.workers.lock_waiting().senders.is_empty(), "it waits for nothing");
+        }
+    }
+
+    /// Looks for a worker when it is woken.
+    struct Looks(Arc<Broker>, Arc<str>, AtomicUsize);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            let found = self.0.find_worked(&self.1).is_some();
+            self.2.fetch_add(usize::from(found), Relaxed);
+        }
     }
 
     #[test]
-    fn a_worker_that_comes_while_a_sender_looks_is_found_or_calls_it() {
-        let (broker, worker) = broker();
-        for round in 0..500 {
+    fn whoever_is_called_finds_the_worker_that_came() {
+        for form in ["/worker/orders", "/worker/*"] {
+            let (broker, worker) = broker();
+            let name: Arc<str> = "/worker/orders".into();
             let sender = Arc::new(Outbound::new(broker.settings().outbound));
-            let ready = Barrier::new(2);
-            let form = ["orders", "*"][round % 2];
-            let sent = std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    ready.wait();
-                    work(&broker, &format!("/worker/{round}/{form}"), round as u32, &worker);
-                });
-                ready.wait();
-                send(&broker, &format!("/app/{round}/orders"), &sender)
-            });
-            match sent {
-                // It may have been called as well, if it waited before it looked again: that costs nobody anything.
-                Sent::Done(_) => {}
-                Sent::Blocked(limit) => {
-                    assert!(sender.take_call(), "round {round}: nobody calls");
-                    assert!(!broker.waits_for_worker(&limit));
-                }
-                Sent::Refused(why) => panic!("{why:?}"),
-            }
+            let Err(limit) = broker.worked_queue(&name, &sender) else {
+                panic!("nobody works");
+            };
+            let looks = Arc::new(Looks(Arc::clone(&broker), name, AtomicUsize::new(0)));
+            assert!(!sender.poll_work(&Waker::from(Arc::clone(&looks))) && broker.waits_for_worker(&limit));
+            work(&broker, form, 1, &worker);
+            assert_eq!(looks.2.load(Relaxed), 1, "called and found: {form}");
+            assert!(sender.take_call() && !broker.waits_for_worker(&limit));
         }
-        assert!(broker.workers.lock_waiting().senders.is_empty());
     }
 
     #[test]

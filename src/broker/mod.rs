@@ -351,6 +351,7 @@ impl Broker {
     fn bury(&self, queue: &Arc<Queue>, dead: Vec<Dead>, batch: Option<u64>, now: Now) {
         let target = self.dead_letter_queue(queue);
         for Dead { entry, reason } in dead {
+            self.give_up(queue, &entry.message, reason, now);
             let kept = queue.keeps(&entry.message);
             let own = (kept && batch.is_none()).then(|| self.next_batch.fetch_add(1, Ordering::Relaxed));
             let batch = batch.or(own);
@@ -394,10 +395,8 @@ impl Broker {
             DeadLetter::Own => {
                 let forms = ["/queue/", DURABLE_PREFIX];
                 let local = forms.iter().find_map(|form| queue.name.strip_prefix(form));
-                match app::dead_letter_name(&queue.name) {
-                    Some(name) => format!("{DEAD_LETTER_PREFIX}{name}"),
-                    None => format!("{DEAD_LETTER_PREFIX}{}", local.unwrap_or(&queue.name)),
-                }
+                app::dead_letter_queue(&queue.name)
+                    .unwrap_or_else(|| format!("{DEAD_LETTER_PREFIX}{}", local.unwrap_or(&queue.name)))
             }
             DeadLetter::Nowhere => return None,
             DeadLetter::Queue(name) => name.clone(),

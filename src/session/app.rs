@@ -11,7 +11,7 @@ use super::{fault, Connected, Fault, Link};
 use crate::broker::app::Request;
 use crate::broker::destination::SESSION;
 use crate::broker::private::USER;
-use crate::broker::{AckMode, Destination, Draft, Limit, Message, Now, Properties, Route, Sent};
+use crate::broker::{AckMode, Draft, Limit, Message, Now, Properties, Route, Sent};
 use crate::stomp::headers::escape_into;
 use crate::stomp::{Command, Frame, Headers, Line, Version};
 
@@ -42,8 +42,6 @@ struct Pending {
     request: Request,
     /// The client's id of the subscription.
     id: String,
-    /// As the client wrote it.
-    destination: String,
     /// When it has waited for its answer for too long, in `Now::mono`; `None` once it has one.
     until: Option<u64>,
     unplaced: Option<Box<Unplaced>>,
@@ -117,13 +115,7 @@ impl Connected {
         let request = self
             .broker
             .ask(&self.presence.token, serial, name, head, &self.outbound);
-        let timeout_ms = self.settings.app.timeout_ms;
-        let properties = Properties {
-            priority: 4,
-            expires: Some(now.unix_ms.saturating_add(timeout_ms)),
-            ..Properties::default()
-        };
-        let message = self.told(frame, name, &request.address, properties);
+        let message = self.asks(frame, name, &request.address, now);
         let route = Route {
             to,
             create: false,
@@ -133,8 +125,7 @@ impl Connected {
         let mut pending = Pending {
             request,
             id: id.clone(),
-            destination: name.to_owned(),
-            until: Some(now.mono + timeout_ms),
+            until: Some(now.mono + self.settings.app.timeout_ms),
             unplaced: None,
         };
         let until = now.mono + self.settings.app.patience_ms;
@@ -144,6 +135,16 @@ impl Connected {
         self.requests.insert(serial, pending);
         self.receipt(receipt, None);
         Ok(())
+    }
+
+    /// What a worker is asked by a SUBSCRIBE, as long as somebody waits for the answer.
+    fn asks(&self, frame: &Frame<'_>, name: &str, address: &str, now: Now) -> Arc<Message> {
+        let properties = Properties {
+            priority: 4,
+            expires: Some(now.unix_ms.saturating_add(self.settings.app.timeout_ms)),
+            ..Properties::default()
+        };
+        self.told(frame, name, address, properties)
     }
 
     /// The message that a worker gets: the client's headers and body, and who it is.
@@ -295,19 +296,8 @@ impl Connected {
 
     /// Answers a request ourselves: nobody else will.
     fn decline(&mut self, pending: &mut Pending, why: &Fault, now: Now) {
-        let lines = [("x-app-error", why.kind.code), ("content-type", "text/plain")];
-        let headers = Headers::new(lines.map(|(name, value)| Line { name, value }), false);
-        let message = self.broker.message(Draft {
-            destination: &pending.destination,
-            headers: &headers,
-            reply_to: None,
-            body: why.detail.as_bytes(),
-            version: Version::V1_0,
-            properties: Properties::default(),
-            publisher: self.number,
-        });
-        self.broker.counters().requests_declined.one();
-        self.broker.answer(&pending.request.address, &message, None, now);
+        let address = &pending.request.address;
+        self.broker.decline(address, why.kind.code, &why.detail, now);
         pending.until = None;
     }
 
@@ -330,20 +320,21 @@ impl Connected {
         }
     }
 
-    /// Whether the session may work for that application destination, or for all of a pattern.
-    pub(super) fn may_work(&self, queue: &Destination, name: &str) -> Result<(), Fault> {
+    /// Whether the session may subscribe to the queue called `name`, which is or has the dead letters of the queue of workers
+    /// `queue`.
+    pub(super) fn may_work(&self, queue: &str, name: &str) -> Result<(), Fault> {
         let allowed = match self.settings.app.workers {
             Workers::Anyone => true,
             Workers::Nobody => false,
             // Web pages and whatever comes through a proxy for them come over WebSocket.
             Workers::Permitted if self.settings.authentication.is_none() => self.link == Link::Tcp,
-            Workers::Permitted => self.principal.may_work(&queue.name),
+            Workers::Permitted => self.principal.may_work(queue),
         };
         if allowed {
             return Ok(());
         }
         let detail = format!(
-            "This client may not work for \"{name}\": app.workers says who may. Users need it in `worker` of their \
+            "\"{name}\" is for those who work for it: app.workers says who may. Users need it in `worker` of their \
              [[users]]; where there are none, workers come over TCP."
         );
         Err(Fault::new(fault::FORBIDDEN, detail))

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{fault, Connected, Fault, Held, Link};
+use crate::broker::app::read_by_workers;
 use crate::broker::outbound::LaneHead;
 use crate::broker::queue::{Binding, Options};
 use crate::broker::selector::Selector;
@@ -50,8 +51,8 @@ impl Connected {
         let id = self.subscription_id(headers)?;
         let selection = self.names().selection(&name).map_err(|why| self.unnamed(&name, why))?;
         if let Selection::One(one) = &selection {
-            if one.app {
-                self.may_work(one, &name)?;
+            if let Some(queue) = read_by_workers(&one.name) {
+                self.may_work(&queue, &name)?;
             }
         }
         let queue = matches!(&selection, Selection::One(one) if one.kind == Kind::Queue);

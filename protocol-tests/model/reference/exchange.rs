@@ -101,15 +101,15 @@ impl Reference {
             self.publish(route, message);
             return Sent::Done;
         }
-        match self.queue_for(route) {
-            Ok(true) => {}
-            Ok(false) => {
+        let name = match self.queue_for(route) {
+            Ok(Some(name)) => name,
+            Ok(None) => {
                 self.count("dropped_no_queue", 1);
                 return Sent::Done;
             }
-            Err(code) => return Sent::Refused(code),
-        }
-        let queue = &self.queues[&route.name];
+            Err(not) => return not,
+        };
+        let queue = &self.queues[&name];
         let full = !queue.room(1, message.size());
         match queue.policy.full {
             WhenFull::Block if full => return Sent::Blocked("queue-full"),
@@ -117,24 +117,34 @@ impl Reference {
                 self.count("refused_queue_full", 1);
                 return Sent::Refused("queue-full");
             }
-            _ => self.make_room(&route.name, message.size(), "dropped_queue_full"),
+            _ => self.make_room(&name, message.size(), "dropped_queue_full"),
         };
-        self.append(&route.name, message);
+        self.append(&name, message);
         self.count("sent", 1);
         Sent::Done
     }
 
     /// A queue counts for 2,048 octets, but messages always have half of the memory.
-    fn cost_of_queues(&self) -> usize {
+    pub fn cost_of_queues(&self) -> usize {
         let queues = self.queues.values().filter(|queue| !queue.backlog).count();
         (queues * 2_048).min(self.broker.memory_high_water / 2)
     }
 
-    fn queue_for(&mut self, route: &Route) -> Result<bool, &'static str> {
+    /// The queue that a message is for, if it is for one.
+    fn queue_for(&mut self, route: &Route) -> Result<Option<String>, Sent> {
+        if route.app {
+            let mut worked = self.all_worked(&route.name);
+            if worked.len() > 1 && is_wild(&worked[0]) {
+                self.mark("the most specific of several patterns");
+            }
+            let worked = (!worked.is_empty()).then(|| worked.remove(0));
+            return worked.map(Some).ok_or(Sent::Blocked("no-worker"));
+        }
+        let there = self.queues.contains_key(&route.name);
         match route.create {
-            false => Ok(self.queues.contains_key(&route.name)),
-            true if self.make_queue(&route.name, route.owner) => Ok(true),
-            true => Err("too-many-destinations"),
+            false => Ok(there.then(|| route.name.clone())),
+            true if self.make_queue(&route.name, route.owner) => Ok(Some(route.name.clone())),
+            true => Err(Sent::Refused("too-many-destinations")),
         }
     }
 
@@ -154,22 +164,22 @@ impl Reference {
             sum.1 += 1;
             sum.2 += message.size();
         }
-        let mut there = BTreeSet::new();
+        // The queues by the names that messages are sent to.
+        let mut there = BTreeMap::new();
         let mut not = None;
         for (name, (route, messages, octets)) in wanted {
             match self.reserve(route, messages, octets) {
-                Ok(false) => continue,
-                Ok(true) => {}
+                Ok(None) => {}
+                Ok(Some(queue)) => _ = there.insert(name.clone(), queue),
                 Err(sent) => {
                     not = Some(sent);
                     break;
                 }
             }
-            there.insert(name.clone());
         }
         if let Some(not) = not {
-            for name in there {
-                self.queues.get_mut(&name).expect("reserved").reserved = (0, 0);
+            for queue in there.values() {
+                self.queues.get_mut(queue).expect("reserved").reserved = (0, 0);
             }
             return not;
         }
@@ -180,11 +190,11 @@ impl Reference {
         Sent::Done
     }
 
-    fn reserve(&mut self, route: &Route, messages: usize, octets: usize) -> Result<bool, Sent> {
-        if !self.queue_for(route).map_err(Sent::Refused)? {
-            return Ok(false);
-        }
-        let queue = self.queues.get_mut(&route.name).expect("made");
+    fn reserve(&mut self, route: &Route, messages: usize, octets: usize) -> Result<Option<String>, Sent> {
+        let Some(name) = self.queue_for(route)? else {
+            return Ok(None);
+        };
+        let queue = self.queues.get_mut(&name).expect("made");
         let full = !queue.room(messages, octets);
         match queue.policy.full {
             WhenFull::Block if full => Err(Sent::Blocked("queue-full")),
@@ -193,30 +203,44 @@ impl Reference {
                 Err(Sent::Refused("queue-full"))
             }
             _ => {
-                queue.reserved = (messages, octets);
-                Ok(true)
+                // Names that one pattern matches share its queue.
+                queue.reserved = (queue.reserved.0 + messages, queue.reserved.1 + octets);
+                Ok(Some(name))
             }
         }
     }
 
-    fn apply(&mut self, act: &Act, there: &BTreeSet<String>) {
+    fn apply(&mut self, act: &Act, there: &BTreeMap<String, String>) {
         match act {
             Act::Settle(name, consumer, tags, settle) => self.settle(name, *consumer, tags, *settle),
             Act::Send(route, message) if !route.queue => self.publish(route, message),
-            Act::Send(route, message) if there.contains(&route.name) => {
-                let queue = self.queues.get_mut(&route.name).expect("reserved");
+            Act::Send(route, message) => {
+                let Some(name) = there.get(&route.name) else {
+                    return self.count("dropped_no_queue", 1);
+                };
+                let queue = self.queues.get_mut(name).expect("reserved");
                 queue.reserved.0 -= 1;
                 queue.reserved.1 -= message.size();
-                self.make_room(&route.name, message.size(), "dropped_queue_full");
-                self.append(&route.name, message);
+                self.make_room(name, message.size(), "dropped_queue_full");
+                self.append(name, message);
                 self.count("sent", 1);
             }
-            Act::Send(..) => self.count("dropped_no_queue", 1),
         }
     }
 
     fn publish(&mut self, route: &Route, message: &Rc<Message>) {
         self.count("sent", 1);
+        let answered = match route.reply {
+            true if route.name.starts_with("/reply-app/") => Some(self.answer(&route.name, message) == Some(true)),
+            true if route.name.starts_with("/reply-user/") => Some(self.hand_to_session(&route.name, message) > 0),
+            _ => None,
+        };
+        if let Some(answered) = answered {
+            if !answered {
+                self.count("dropped_no_subscriber", 1);
+            }
+            return;
+        }
         let mut targets: Vec<(usize, u32)> = Vec::new();
         for (at, session) in self.sessions.iter().enumerate() {
             let wants = |s: &&Sub| s.live && matches!(&s.feed, Feed::Pattern(p) if matches(p, &route.name));
@@ -253,7 +277,7 @@ impl Reference {
     }
 
     /// Gives a topic's message to one subscription; whether it counts as taken.
-    fn deliver(&mut self, (at, serial): (usize, u32), message: &Rc<Message>, policy: &TopicPolicy) -> bool {
+    pub fn deliver(&mut self, (at, serial): (usize, u32), message: &Rc<Message>, policy: &TopicPolicy) -> bool {
         let Some(sub) = self.sessions[at].sub(serial) else {
             return false;
         };

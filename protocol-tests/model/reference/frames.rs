@@ -4,13 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hoofbeat::broker::{Draft, Gauge, Properties};
-use hoofbeat::session::settings::UserSend;
 use hoofbeat::stomp::{Headers, Line, Version};
 
 use super::*;
-
-/// What a name names: the canonical name, whether a queue, whether a reply address.
-type Named = (String, bool, bool);
 
 impl Reference {
     /// `CONNECT`: the version, and from here on a session.
@@ -61,71 +57,6 @@ impl Reference {
         }
     }
 
-    fn name(&self, s: usize, name: &str) -> Result<Named, &'static str> {
-        let bad = "bad-destination";
-        if name.len() > self.broker.destination_bytes {
-            return Err(bad);
-        }
-        let token = &self.sessions[s].token;
-        let temporary = |kind: &str, local: &str| format!("/reply-{kind}/{token}/{local}");
-        let part = |form: &str| name.strip_prefix(form).filter(|local| !local.is_empty());
-        if let Some(local) = part("/topic/").or(part("/exchange/amq.topic/")) {
-            return Ok((format!("/topic/{local}"), false, false));
-        }
-        if let Some(local) = part("/temp-queue/") {
-            return Ok((temporary("queue", local), true, true));
-        }
-        if let Some(local) = part("/temp-topic/") {
-            return Ok((temporary("topic", local), false, true));
-        }
-        if name.starts_with("/reply-") {
-            return Ok((name.to_owned(), name.starts_with("/reply-queue"), true));
-        }
-        let plain = Some(name).filter(|n| !n.is_empty() && !n.starts_with('/'));
-        let local = part("/queue/").or(part("/amq/queue/")).or(plain).ok_or(bad)?;
-        match is_wild(name) {
-            true => Err(bad),
-            false => Ok((format!("/queue/{local}"), true, false)),
-        }
-    }
-
-    /// What SUBSCRIBE calls `/user/local`.
-    fn own_name(&self, s: usize, local: &str) -> Result<String, &'static str> {
-        let session = &self.sessions[s];
-        let (name, bounded) = match &session.user {
-            Some(user) => (format!("/user/{}/{local}", user.replace('/', "%2F")), true),
-            None => (format!("/user//{}/{local}", session.token), false),
-        };
-        let long = bounded && name.len() > self.broker.destination_bytes;
-        match long || local.is_empty() || is_wild(&name) {
-            true => Err("bad-destination"),
-            false => Ok(name),
-        }
-    }
-
-    /// Whether a SEND to `/user/NAME/local` may be, and as what its MESSAGE shows itself.
-    fn user_shown(&mut self, s: usize, rest: &str) -> Result<String, &'static str> {
-        let (user, local) = rest.split_once('/').ok_or("bad-destination")?;
-        let form = |word: &str| word == "queue" || word == "topic";
-        let nameless = form(user) && !local.split('/').next().is_some_and(form);
-        if user.is_empty() || local.is_empty() || nameless || is_wild(rest) {
-            return Err("bad-destination");
-        }
-        let own = self.sessions[s].user.as_ref().map(|own| own.replace('/', "%2F"));
-        let allowed = match self.settings.user_send {
-            UserSend::None => false,
-            UserSend::Own => own.as_deref() == Some(user),
-            UserSend::Any => true,
-        };
-        match allowed {
-            true => Ok(format!("/user/{local}")),
-            false => {
-                self.mark("a SEND to a user refused");
-                Err("forbidden")
-            }
-        }
-    }
-
     fn on_send(&mut self, s: usize, frame: &Frame, ticket: Option<u64>) -> Result<bool, &'static str> {
         let number = |name: &str| match frame.get(name).map(str::parse::<u64>) {
             Some(Err(_)) => Err("bad-header"),
@@ -140,6 +71,11 @@ impl Reference {
         ];
         let priority = number("priority")?.map_or(4, |p| p.min(9) as u8);
         let destination = frame.get("destination").ok_or("missing-header")?;
+        let expires = ends.into_iter().flatten().min();
+        if destination.starts_with("/app/") {
+            let act = self.app_send(s, frame, priority, expires)?;
+            return self.send_act(s, act, frame, ticket);
+        }
         let user = destination.strip_prefix("/user/");
         let user = user.map(|rest| self.user_shown(s, rest)).transpose()?;
         let (name, queue, reply) = match &user {
@@ -158,6 +94,7 @@ impl Reference {
             name,
             queue,
             reply,
+            app: false,
             create: !reply || mine,
             owner: mine.then_some(s),
         };
@@ -179,12 +116,17 @@ impl Reference {
             carried,
             body: frame.body.clone(),
             priority,
-            expires: ends.into_iter().flatten().min(),
+            expires,
             twin: twin(frame, destination, self.sessions[s].version, address.as_deref()),
         };
-        let message = Rc::new(message);
-        let size = message.size();
-        let act = Act::Send(route, message);
+        self.send_act(s, Act::Send(route, Rc::new(message)), frame, ticket)
+    }
+
+    fn send_act(&mut self, s: usize, act: Act, frame: &Frame, ticket: Option<u64>) -> Result<bool, &'static str> {
+        let size = match &act {
+            Act::Send(_, message) => message.size(),
+            Act::Settle(..) => 0,
+        };
         match frame.get("transaction") {
             Some(id) => self.buffer(s, id, act, size),
             None => self.attempt_or_block(s, vec![act], false, frame, ticket),
@@ -209,10 +151,10 @@ impl Reference {
             Sent::Blocked(code) => {
                 self.count("blocked", 1);
                 self.mark(if commit { "COMMIT blocked" } else { "SEND blocked" });
-                self.mark(if code == "memory-full" {
-                    "memory full"
-                } else {
-                    "queue full"
+                self.mark(match code {
+                    "memory-full" => "memory full",
+                    "no-worker" => "SEND without a worker",
+                    _ => "queue full",
                 });
                 self.sessions[s].blocked = Some(Blocked {
                     acts,
@@ -327,6 +269,9 @@ impl Reference {
 
     fn on_subscribe(&mut self, s: usize, frame: &Frame) -> Result<bool, &'static str> {
         let destination = frame.get("destination").ok_or("missing-header")?;
+        if destination.starts_with("/app/") {
+            return self.on_request(s, frame);
+        }
         let shown = frame.get("id").map(str::to_owned);
         if shown.is_none() && self.sessions[s].version > 0 {
             return Err("missing-header");
@@ -338,8 +283,18 @@ impl Reference {
                 self.mark("a user's own destination");
                 (name, false, false)
             }
+            None if destination
+                .strip_prefix("/worker/")
+                .is_some_and(|local| !local.is_empty()) =>
+            {
+                self.may_work(s)?;
+                (destination.to_owned(), true, false)
+            }
             None => self.name(s, destination)?,
         };
+        if name.starts_with("/queue/DLQ.app/") {
+            self.may_work(s)?;
+        }
         let unsupported = frame.get("x-priority").is_some() || queue && frame.is("no-local", "true");
         if !queue && frame.is("durable", "true") {
             // Durable subscriptions are tried in src/session/tests; here they lack auto-delete:false.
@@ -378,7 +333,7 @@ impl Reference {
     }
 
     /// A `reply-to:/temp-queue/x` without a subscription is subscribed to under that name.
-    fn await_replies(&mut self, s: usize, wished: &str, address: &str) -> Result<(), &'static str> {
+    pub fn await_replies(&mut self, s: usize, wished: &str, address: &str) -> Result<(), &'static str> {
         let fed = |sub: &Sub| matches!(&sub.feed, Feed::Queue(name) if name == address) || sub.key == wished;
         if self.sessions[s].subs.iter().any(|sub| sub.live && fed(sub)) {
             return Ok(());
@@ -414,14 +369,9 @@ impl Reference {
     }
 
     fn subscribe(&mut self, s: usize, ask: Ask) -> Result<(), &'static str> {
-        let live = self.sessions[s].subs.iter().filter(|sub| sub.live);
-        if live.clone().any(|sub| sub.key == ask.key) {
-            return Err("duplicate-subscription");
-        }
-        if live.count() >= self.settings.subscriptions {
-            return Err("too-many-subscriptions");
-        }
-        while self.sessions[s].subs.len() >= 2 * self.settings.subscriptions {
+        self.check_id(s, &ask.key)?;
+        let subscriptions = |subs: &[Sub]| subs.iter().filter(|sub| !matches!(sub.feed, Feed::Request)).count();
+        while subscriptions(&self.sessions[s].subs) >= 2 * self.settings.subscriptions {
             let late = self.sessions[s].subs.iter().find(|sub| !sub.live).map(|sub| sub.serial);
             let Some(late) = late else { break };
             self.abandon(s, late, None);
@@ -478,8 +428,23 @@ impl Reference {
                 alone: ask.alone,
             };
             self.consume(&name, consumer);
+            if name.starts_with("/worker/") {
+                self.worker_came(&name);
+            }
         }
         Ok(())
+    }
+
+    /// Whether a subscription, or a request, may have that id, and whether there may be another one.
+    pub fn check_id(&self, s: usize, key: &str) -> Result<(), &'static str> {
+        let live = self.sessions[s].subs.iter().filter(|sub| sub.live);
+        if live.clone().any(|sub| sub.key == key) {
+            return Err("duplicate-subscription");
+        }
+        match live.count() < self.settings.subscriptions {
+            true => Ok(()),
+            false => Err("too-many-subscriptions"),
+        }
     }
 
     /// Where its messages will come from.
@@ -519,7 +484,7 @@ impl Reference {
     }
 
     /// Ids once used may be unsubscribed again; the oldest are forgotten.
-    fn remember_id(&mut self, s: usize, key: &str) {
+    pub fn remember_id(&mut self, s: usize, key: &str) {
         let used = &mut self.sessions[s].used;
         if !used.iter().any(|u| u == key) {
             used.push(key.to_owned());
@@ -549,7 +514,7 @@ impl Reference {
         Ok(true)
     }
 
-    fn end_subscription(&mut self, s: usize, serial: u32) {
+    pub fn end_subscription(&mut self, s: usize, serial: u32) {
         self.stop_feed(s, serial);
         let waiting = self.sessions[s].close_lane(serial);
         let Some((name, consumer)) = self.sessions[s].sub(serial).and_then(|sub| sub.source.clone()) else {
@@ -567,9 +532,9 @@ impl Reference {
 }
 
 /// What a SUBSCRIBE asks for.
-struct Ask {
-    key: String,
-    shown: Option<String>,
+pub struct Ask {
+    pub key: String,
+    pub shown: Option<String>,
     name: String,
     queue: bool,
     mode: Mode,
@@ -580,8 +545,26 @@ struct Ask {
     alone: bool,
 }
 
+impl Ask {
+    /// That of a request, of which only the id matters.
+    pub fn request(shown: Option<String>, destination: &str) -> Ask {
+        Ask {
+            key: shown.clone().unwrap_or_else(|| format!("\0{destination}")),
+            shown,
+            name: destination.to_owned(),
+            queue: false,
+            mode: Mode::Auto,
+            prefetch: None,
+            no_local: false,
+            exclusive: false,
+            selector: None,
+            alone: false,
+        }
+    }
+}
+
 /// The broker's own form of a message: how much one of them counts for in a budget is its to say.
-fn twin(frame: &Frame, destination: &str, version: u8, reply_to: Option<&str>) -> hoofbeat::broker::Message {
+pub fn twin(frame: &Frame, destination: &str, version: u8, reply_to: Option<&str>) -> hoofbeat::broker::Message {
     let lines = frame.lines(version);
     let lines = lines.iter().map(|(name, value)| Line { name, value });
     let headers = Headers::new(lines, version > 0);

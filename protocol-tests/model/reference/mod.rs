@@ -3,9 +3,11 @@
 //! Everything is a list that is searched from the front. Nothing is cached, nothing is called back: a blocked sender is
 //! simply tried when the world says that it was woken. What it predicts is exact: every frame, every counter, every size.
 
+mod app;
 mod choice;
 mod exchange;
 mod frames;
+mod names;
 mod queue;
 mod session;
 
@@ -149,6 +151,7 @@ pub struct Session {
     pub control: VecDeque<Expected>,
     /// By serial; those that were unsubscribed stay while they hold unacknowledged messages.
     pub subs: Vec<Sub>,
+    pub requests: Vec<app::Request>,
     pub used: Vec<String>,
     pub serial: u32,
     pub transactions: BTreeMap<String, Transaction>,
@@ -192,6 +195,8 @@ pub enum Feed {
     Queue(String),
     Topic(String),
     Pattern(String),
+    /// The answer to a SUBSCRIBE to an application destination.
+    Request,
 }
 
 #[derive(Debug, Clone)]
@@ -228,6 +233,8 @@ pub struct Route {
     pub name: String,
     pub queue: bool,
     pub reply: bool,
+    /// To those who work for it: into the queue of that name, or of a pattern.
+    pub app: bool,
     /// Make the queue if it is not there.
     pub create: bool,
     pub owner: Option<usize>,
@@ -267,6 +274,8 @@ pub struct Shown {
     pub mode: Mode,
     pub source: Option<(String, u64)>,
     pub queued: bool,
+    /// Whether it leaves a mark in the socket: a queue's message, or an answer.
+    pub marked: bool,
     pub waiting: Waiting,
     pub skipped: u64,
 }
@@ -353,6 +362,8 @@ impl Reference {
         for session in self.sessions.iter().filter(|s| s.state != State::Ended) {
             let lanes = session.subs.iter().filter_map(|s| s.lane.as_ref());
             lanes.flatten().for_each(|w| add(&w.message));
+            let unplaced = session.requests.iter().filter_map(|r| r.unplaced.as_ref());
+            unplaced.for_each(|u| add(&u.message));
             let open = session.transactions.values().flat_map(|t| &t.acts);
             let blocked = session.blocked.iter().flat_map(|b| &b.acts);
             for act in open.chain(blocked) {

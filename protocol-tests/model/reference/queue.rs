@@ -246,8 +246,12 @@ impl Reference {
     /// Messages that leave a queue unconsumed: to its dead-letter queue, if it has one.
     pub fn bury(&mut self, name: &str, dead: Vec<(Entry, &'static str)>) {
         let private = self.queues.get(name).is_none_or(|q| q.owner.is_some() || q.backlog);
-        let target = format!("/queue/DLQ.{}", name.trim_start_matches("/queue/"));
+        let target = match name.strip_prefix("/worker/") {
+            Some(local) => format!("/queue/DLQ.app/{}", local.replace(['*', '#', '>'], "_")),
+            None => format!("/queue/DLQ.{}", name.trim_start_matches("/queue/")),
+        };
         for (entry, reason) in dead {
+            self.give_up(name, &entry.message, reason);
             let unfit = private || name.starts_with("/queue/DLQ.") || !self.make_queue(&target, None);
             if unfit {
                 self.count("dropped_dead", 1);

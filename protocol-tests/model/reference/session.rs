@@ -22,6 +22,7 @@ impl Reference {
             opened: self.now,
             control: VecDeque::new(),
             subs: Vec::new(),
+            requests: Vec::new(),
             used: Vec::new(),
             serial: 0,
             transactions: BTreeMap::new(),
@@ -174,6 +175,9 @@ impl Reference {
             return Some(self.fail(s, "slow-consumer", None));
         }
         let done = if called { self.unblock(s) } else { Ok(()) };
+        if called && done.is_ok() {
+            self.find_workers(s);
+        }
         self.conclude(s, done)
     }
 
@@ -287,6 +291,7 @@ impl Reference {
             mode: sub.mode,
             source: sub.source.clone(),
             queued: sub.queued,
+            marked: sub.queued || matches!(sub.feed, Feed::Request),
             waiting,
             skipped: if expired { 0 } else { std::mem::take(&mut sub.skipped) },
         };
@@ -309,6 +314,12 @@ impl Reference {
                 return;
             }
             self.sessions[s].marks.pop_front();
+            let is_request = |sub: &mut Sub| matches!(sub.feed, Feed::Request);
+            if self.sessions[s].sub(serial).is_some_and(is_request) {
+                self.end_subscription(s, serial);
+                self.mark("answer written");
+                continue;
+            }
             let Some(sub) = self.sessions[s].sub(serial).filter(|sub| sub.mode == Mode::Auto) else {
                 continue;
             };
@@ -353,7 +364,7 @@ impl Reference {
     pub fn deadline(&self, s: usize) -> Option<u64> {
         let session = &self.sessions[s];
         let blocked = session.blocked.as_ref().map(|b| {
-            let end = b.since + self.settings.blocked_ms;
+            let end = b.since + self.patience(b);
             b.retry_at.map_or(end, |at| at.min(end))
         });
         let open = session
@@ -362,8 +373,19 @@ impl Reference {
             .map(|t| t.since + self.settings.transaction_ms);
         match session.state {
             State::Connecting => Some(session.opened + self.settings.connect_ms),
-            State::Open => open.chain(blocked).min(),
+            State::Open => {
+                let requests = session.requests.iter().filter_map(|r| r.due());
+                open.chain(blocked).chain(requests).min()
+            }
             State::Closing | State::Ended => None,
+        }
+    }
+
+    /// How long it may wait.
+    fn patience(&self, blocked: &Blocked) -> u64 {
+        match blocked.code {
+            "no-worker" => self.settings.app.patience_ms,
+            _ => self.settings.blocked_ms,
         }
     }
 
@@ -383,7 +405,7 @@ impl Reference {
 
     fn due(&mut self, s: usize) -> Result<(), Fault> {
         if let Some(blocked) = &self.sessions[s].blocked {
-            if self.now >= blocked.since + self.settings.blocked_ms {
+            if self.now >= blocked.since + self.patience(blocked) {
                 let receipt = blocked.receipt.clone().map(|(_, id)| id);
                 return Err((blocked.code, receipt));
             }
@@ -391,6 +413,7 @@ impl Reference {
                 self.unblock(s)?;
             }
         }
+        self.advance_requests(s);
         let end = |t: &Transaction| t.since + self.settings.transaction_ms;
         match self.sessions[s].transactions.values().any(|t| end(t) <= self.now) {
             true => Err(("transaction-timeout", None)),
@@ -462,6 +485,7 @@ impl Reference {
         sub.live = false;
         match &sub.feed {
             Feed::Queue(_) => {}
+            Feed::Request => self.sessions[s].requests.retain(|r| r.serial != serial),
             Feed::Topic(name) => {
                 let name = name.clone();
                 let Some(topic) = self.topics.iter_mut().find(|t| t.name == name) else {
@@ -483,12 +507,20 @@ impl Reference {
     pub fn forgotten(&self) -> Option<String> {
         for (at, session) in self.sessions.iter().enumerate() {
             let blocked = session.blocked.as_ref().filter(|b| b.code == "queue-full");
-            let forgotten = blocked.is_some_and(|b| self.would_fit(&b.acts));
+            // What is for workers waits for the queue that it found full, whoever works now.
+            let to_workers = |b: &&Blocked| b.acts.iter().any(|act| matches!(act, Act::Send(route, _) if route.app));
+            let forgotten = blocked
+                .filter(|b| !to_workers(b))
+                .is_some_and(|b| self.would_fit(&b.acts));
             // Senders are called in their order: one that still does not fit may stand before others.
             let other = self.sessions.iter().filter_map(|s| s.blocked.as_ref());
+            let other = other.filter(|b| b.code == "queue-full");
             if forgotten && other.into_iter().all(|b| self.would_fit(&b.acts)) {
                 return Some(format!("client {at} is blocked although there is room"));
             }
+        }
+        if let Some(forgotten) = self.forgotten_by_workers() {
+            return Some(forgotten);
         }
         for (name, queue) in &self.queues {
             let ready = |c: &Consumer| {

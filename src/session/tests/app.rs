@@ -398,6 +398,49 @@ fn a_user_may_work_for_what_covers_it_whatever_the_link() {
 }
 
 #[test]
+fn whoever_asked_is_told_when_the_workers_give_up() {
+    let mut world = world();
+    let (mut worker, mut joe) = (world.client(), world.client());
+    work(&world, &mut worker, "orders/*", "ack:client-individual\n");
+    joe.send(&world, "SUBSCRIBE\nid:1\ndestination:/app/orders/new\n\n");
+    let request = one(&world, &mut worker);
+    worker.send(&world, "NACK\nid:0-1\nrequeue:false\n\n");
+    let told = one(&world, &mut joe);
+    let headers = ["subscription", "destination", "x-app-error"].map(|name| header(&told, name));
+    assert_eq!(headers, [Some("1"), Some("/app/orders/new"), Some("rejected")]);
+    assert_eq!(world.broker.counters().requests_declined.get(), 1);
+    reply(&world, &mut worker, &request, "too late");
+    // A SEND waits for nobody's word, and where it would be answered nothing is said.
+    joe.send(&world, "SUBSCRIBE\nid:r\ndestination:/user/queue/replies\n\n");
+    joe.send(&world, "SEND\ndestination:/app/orders/new\n\nbuy");
+    worker.take(&world);
+    worker.send(&world, "NACK\nid:0-2\nrequeue:false\n\n");
+    assert_eq!(joe.take(&world), [""; 0]);
+    assert_eq!(world.broker.queue_length("/queue/DLQ.app/orders/_"), Some(2));
+}
+
+#[test]
+fn what_workers_gave_up_is_read_by_those_who_may_work() {
+    let mut settings = settings();
+    settings.app.workers = Workers::Nobody;
+    let mut world = World::with(broker::Settings::default(), settings, Arc::new(Volatile));
+    for name in ["/queue/DLQ.app/orders", "DLQ.app/orders", "/amq/queue/DLQ.app/orders"] {
+        let mut curious = world.client();
+        curious.send(
+            &world,
+            &format!("SUBSCRIBE\nid:1\ndestination:{name}\nbrowser:true\n\n"),
+        );
+        assert_eq!(header(&one(&world, &mut curious), "code"), Some("forbidden"), "{name}");
+    }
+    let mut other = world.client();
+    other.send(
+        &world,
+        "SUBSCRIBE\nid:1\ndestination:/queue/DLQ.application\nreceipt:a\n\n",
+    );
+    assert!(one(&world, &mut other).starts_with("RECEIPT\n"));
+}
+
+#[test]
 fn nobody_sends_to_workers_directly() {
     let mut world = world();
     let (mut worker, mut joe) = (world.client(), world.client());
