@@ -99,7 +99,8 @@ impl Trunk {
             return;
         };
         let asked = self.asked.remove(at);
-        self.alone = self.alone && !self.asked.is_empty();
+        // If it was alone, it was this one.
+        self.alone = false;
         if let Some(asked) = asked.filter(|asked| asked.command == Command::Subscribe) {
             self.shared.sharing.lock().confirm(asked.topic);
         }

@@ -5,7 +5,6 @@ mod connecting;
 mod passing;
 mod random;
 mod sharing;
-mod sharing_random;
 mod users;
 
 use std::sync::Arc;

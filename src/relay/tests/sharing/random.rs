@@ -1,10 +1,9 @@
 //! Many clients on shared subscriptions, against what subscriptions of their own would have given them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::sharing::{topics, Line};
 use super::*;
 
 const CLIENTS: usize = 4;
