@@ -80,6 +80,8 @@ const CHANGES: &[(&str, Change)] = &[
     ("H110g", workers),
     ("H110h", workers),
     ("H110i", workers),
+    ("H110j", workers),
+    ("H110k", workers),
     ("H111", |settings| settings.session.app.workers = Workers::Nobody),
     ("H83", |settings| {
         settings.hosts.insert("one.example".into(), settings.broker.clone());

@@ -181,14 +181,15 @@ impl Workers {
 /// What the names of the dead-letter queues of workers begin with.
 const DEAD_LETTERS: &str = "/queue/DLQ.app/";
 
-/// The dead-letter queue of a queue of workers, if it is one: a name that can be subscribed to.
+/// The dead-letter queue of a queue of workers, if it is one: a name that can be subscribed to. `_` stands for `*`, and
+/// `__` for `**` and its likes.
 pub(super) fn dead_letter_queue(queue: &str) -> Option<String> {
-    let local = queue.strip_prefix(WORKER)?;
-    let plain = local.chars().map(|c| match c {
-        '*' | '#' | '>' => '_',
-        other => other,
+    let local = with_segments(queue.strip_prefix(WORKER)?, |segment| match segment {
+        "*" => "_",
+        "#" | "**" | ">" => "__",
+        plain => plain,
     });
-    Some(format!("{DEAD_LETTERS}{}", plain.collect::<String>()))
+    Some(format!("{DEAD_LETTERS}{local}"))
 }
 
 /// The queue of workers that one must be allowed to work for to read the queue of that canonical name: itself, or the
@@ -197,8 +198,21 @@ pub fn read_by_workers(queue: &str) -> Option<Cow<'_, str>> {
     if queue.starts_with(WORKER) {
         return Some(Cow::Borrowed(queue));
     }
-    let local = queue.strip_prefix(DEAD_LETTERS)?;
+    let local = with_segments(queue.strip_prefix(DEAD_LETTERS)?, |segment| match segment {
+        "_" => "*",
+        "__" => "**",
+        plain => plain,
+    });
     Some(Cow::Owned(format!("{WORKER}{local}")))
+}
+
+fn with_segments(name: &str, change: fn(&str) -> &str) -> String {
+    let changed = pieces(name, Separator::Both).flat_map(|piece| {
+        let segment = piece.trim_start_matches(['/', '.']);
+        let (separator, _) = piece.split_at(piece.len() - segment.len());
+        [separator, change(segment)]
+    });
+    changed.collect()
 }
 
 impl Broker {
@@ -449,6 +463,28 @@ mod tests {
             assert_eq!(looks.2.load(Relaxed), 1, "called and found: {form}");
             assert!(sender.take_call() && !broker.waits_for_worker(&limit));
         }
+    }
+
+    #[test]
+    fn dead_letters_are_read_by_those_who_may_work_for_all_that_is_in_them() {
+        let table = [
+            ("/worker/orders", "/queue/DLQ.app/orders", "/worker/orders"),
+            ("/worker/*", "/queue/DLQ.app/_", "/worker/*"),
+            ("/worker/a/*.c", "/queue/DLQ.app/a/_.c", "/worker/a/*.c"),
+            ("/worker/**", "/queue/DLQ.app/__", "/worker/**"),
+            ("/worker/a/#", "/queue/DLQ.app/a/__", "/worker/a/**"),
+            ("/worker/a.>", "/queue/DLQ.app/a.__", "/worker/a.**"),
+            ("/worker/price*", "/queue/DLQ.app/price*", "/worker/price*"),
+            // In doubt more has to be allowed.
+            ("/worker/_", "/queue/DLQ.app/_", "/worker/*"),
+        ];
+        for (queue, dead, needed) in table {
+            assert_eq!(dead_letter_queue(queue).as_deref(), Some(dead));
+            assert_eq!(read_by_workers(dead).as_deref(), Some(needed));
+            assert_eq!(read_by_workers(queue).as_deref(), Some(queue));
+        }
+        assert_eq!(dead_letter_queue("/queue/orders"), None);
+        assert_eq!(read_by_workers("/queue/DLQ.application"), None);
     }
 
     #[test]

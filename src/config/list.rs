@@ -561,9 +561,9 @@ pub(super) static OPTIONS: &[Opt] = &[
         "app",
         "workers",
         Kind::Workers(|c| &mut c.settings.session.app.workers),
-        "Which clients may subscribe to /worker/NAME and so get what others SEND to /app/NAME. permitted: users \
-         whose worker names it; without [[users]], clients over TCP, which web pages are not. anyone: all clients, web \
-         pages too. nobody: only the program that embeds us.",
+        "Which clients may subscribe to /worker/NAME, and to its dead letters, and so get what others SEND to /app/NAME. \
+         permitted: users whose worker names it; without [[users]], clients over TCP, which web pages are not. anyone: \
+         all clients, web pages too. nobody: only the program that embeds us.",
     ),
     server(
         "app",

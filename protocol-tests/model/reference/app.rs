@@ -57,6 +57,19 @@ fn rank(pattern: &str) -> Vec<u8> {
     segments(pattern).iter().map(of).collect()
 }
 
+/// A pattern as a name of a queue: `_` for one segment, `__` for any number.
+pub fn plain(pattern: &str) -> String {
+    let parts = segments(pattern).into_iter().map(|(mark, segment)| {
+        let segment = match segment.as_str() {
+            "*" => "_",
+            "#" | "**" | ">" => "__",
+            other => other,
+        };
+        format!("{mark}{segment}")
+    });
+    parts.collect::<String>().trim_start().to_owned()
+}
+
 impl Reference {
     fn request(&mut self, s: usize, serial: u32) -> Option<&mut Request> {
         self.sessions[s].requests.iter_mut().find(|r| r.serial == serial)

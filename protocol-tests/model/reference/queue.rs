@@ -247,7 +247,7 @@ impl Reference {
     pub fn bury(&mut self, name: &str, dead: Vec<(Entry, &'static str)>) {
         let private = self.queues.get(name).is_none_or(|q| q.owner.is_some() || q.backlog);
         let target = match name.strip_prefix("/worker/") {
-            Some(local) => format!("/queue/DLQ.app/{}", local.replace(['*', '#', '>'], "_")),
+            Some(local) => format!("/queue/DLQ.app/{}", super::app::plain(local)),
             None => format!("/queue/DLQ.{}", name.trim_start_matches("/queue/")),
         };
         for (entry, reason) in dead {

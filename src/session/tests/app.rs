@@ -395,6 +395,20 @@ fn a_user_may_work_for_what_covers_it_whatever_the_link() {
         let expected = if allowed { None } else { Some("forbidden") };
         assert_eq!(header(&told, "code"), expected, "{name}: {told}");
     }
+    for (dead, allowed) in [
+        ("orders/new", true),
+        ("orders/_", true),
+        ("prices", false),
+        ("_", false),
+        ("__", false),
+    ] {
+        let mut worker = world.client_with("login:joe\n");
+        let subscribe = format!("SUBSCRIBE\nid:d\ndestination:/queue/DLQ.app/{dead}\nreceipt:a\n\n");
+        worker.send(&world, &subscribe);
+        let told = one(&world, &mut worker);
+        let expected = if allowed { None } else { Some("forbidden") };
+        assert_eq!(header(&told, "code"), expected, "{dead}: {told}");
+    }
 }
 
 #[test]
