@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::client::Asks;
 use super::connect::unavailable;
 use super::passage::Edit;
 use super::{fault, Fault, Open, Relay, Settings, Shared, State, Step, Up, Wires};
@@ -82,7 +83,7 @@ impl Relay {
             return Step::Done;
         };
         open.say_again(&self.shared, &self.token, wires);
-        if open.epoch > 0 {
+        if open.epoch > 0 && open.back.is_none() {
             open.tell("back", &self.shared.settings.status, wires);
         }
         self.pass_pending(wires, now)
@@ -115,6 +116,7 @@ impl Open {
     /// frames for which it was promised a RECEIPT.
     fn let_go(&mut self, wires: &mut impl Wires) -> Option<Fault> {
         self.epoch += 1;
+        self.back = None;
         let lost = std::mem::take(&mut self.transactions);
         self.lost_transactions.extend(lost);
         let mut owed = std::mem::take(&mut self.receipts);
@@ -144,7 +146,8 @@ impl Open {
         None
     }
 
-    /// Says all SUBSCRIBEs again.
+    /// Says all SUBSCRIBEs again. Whoever wants to know when they have been made is told by the RECEIPT of the last: the broker
+    /// takes frames in their order.
     fn say_again(&mut self, shared: &Shared, token: &str, wires: &mut impl Wires) {
         let mut subscriptions: Vec<_> = self
             .subscriptions
@@ -152,13 +155,25 @@ impl Open {
             .map(|kept| (kept.serial, kept.confirmed, kept.frame.clone()))
             .collect();
         subscriptions.sort_unstable_by_key(|(serial, ..)| *serial);
-        for (_, confirmed, kept) in subscriptions {
-            self.say_subscribe(&kept.frame(), !confirmed, shared, token, wires);
+        let ours = format!("~{}~back", self.epoch);
+        let last = subscriptions.last().filter(|_| !self.status.is_empty());
+        self.back = last.map(|(_, confirmed, kept)| match kept.frame().headers.get("receipt") {
+            Some(receipt) if !confirmed => receipt.as_ref().into(),
+            _ => ours.as_str().into(),
+        });
+        let last = last.map(|(serial, ..)| *serial);
+        for (serial, confirmed, kept) in subscriptions {
+            let asks = match confirmed {
+                false => Asks::AsItDoes,
+                true if Some(serial) == last => Asks::For(&ours),
+                true => Asks::Nothing,
+            };
+            self.say_subscribe(&kept.frame(), asks, shared, token, wires);
         }
     }
 
     /// Tells the subscriptions to the destination of status.
-    fn tell(&mut self, what: &str, destination: &str, wires: &mut impl Wires) {
+    pub(super) fn tell(&mut self, what: &str, destination: &str, wires: &mut impl Wires) {
         let lost: Vec<&str> = self.lost_transactions.iter().map(String::as_str).collect();
         let body = serde_json::json!({ "broker": what, "lost_transactions": lost }).to_string();
         self.tell_all(&body, destination, wires);

@@ -18,6 +18,17 @@ pub(super) const DISCONNECTED: Close = Close {
     reason: "disconnect",
 };
 
+/// What RECEIPT a SUBSCRIBE asks the broker for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks<'a> {
+    /// The client's, if it wants one.
+    AsItDoes,
+    /// None: it is said again, and the client has its RECEIPT.
+    Nothing,
+    /// One of ours.
+    For(&'a str),
+}
+
 impl Relay {
     /// Takes one frame of the client.
     pub fn receive(&mut self, frame: &Frame<'_>, wires: &mut impl Wires, now: u64) -> Step {
@@ -212,7 +223,7 @@ impl Open {
             let confirmed = !frame.headers.has("receipt");
             self.keep(id.unwrap_or(destination).into_owned(), frame, confirmed, shared)?;
         }
-        self.say_subscribe(frame, true, shared, token, wires);
+        self.say_subscribe(frame, Asks::AsItDoes, shared, token, wires);
         Ok(())
     }
 
@@ -265,26 +276,32 @@ impl Open {
         }
     }
 
-    /// SUBSCRIBE as the broker gets it; when it is said again, without asking for a RECEIPT that is there already.
+    /// SUBSCRIBE as the broker gets it.
     pub(super) fn say_subscribe(
         &mut self,
         frame: &Frame<'_>,
-        receipt: bool,
+        asks: Asks<'_>,
         shared: &Shared,
         token: &str,
         wires: &mut impl Wires,
     ) {
         let destination = frame.headers.get("destination").unwrap_or_default();
+        let as_it_does = asks == Asks::AsItDoes;
+        let receipt = match asks {
+            Asks::For(receipt) => Some(("receipt", receipt)),
+            Asks::AsItDoes | Asks::Nothing => None,
+        };
         let Some(own) = users::own(&destination, token) else {
             let edit = |line: &Line<'_>| match line.name {
-                "receipt" if !receipt => Edit::Drop,
+                "receipt" if !as_it_does => Edit::Drop,
                 _ => Edit::Keep,
             };
-            return self.pass_with(frame, edit, &[], receipt, wires);
+            return self.pass_with(frame, edit, receipt.as_slice(), as_it_does, wires);
         };
-        let edit = |line: &Line<'_>| users::personal(line, &own, receipt);
-        let added = users::added(&destination, &shared.settings);
-        self.pass_with(frame, edit, &added, receipt, wires);
+        let edit = |line: &Line<'_>| users::personal(line, &own, as_it_does);
+        let mut added = users::added(&destination, &shared.settings);
+        added.extend(receipt);
+        self.pass_with(frame, edit, &added, as_it_does, wires);
     }
 
     fn unsubscribe(&mut self, frame: &Frame<'_>, token: &str, wires: &mut impl Wires) {

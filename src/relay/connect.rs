@@ -84,6 +84,7 @@ impl Relay {
             lost_transactions: BTreeSet::new(),
             receipts: VecDeque::new(),
             status: BTreeSet::new(),
+            back: None,
             told: 0,
             bell: self.bell.take(),
             member: None,

@@ -167,6 +167,8 @@ struct Open {
     receipts: VecDeque<(Box<str>, Command)>,
     /// Ids of subscriptions to the destination of status.
     status: BTreeSet<String>,
+    /// The RECEIPT by which the broker says that all subscriptions are there again, until it is there.
+    back: Option<Box<str>>,
     told: u64,
     bell: Option<Arc<dyn Bell>>,
     /// Its shared subscriptions.

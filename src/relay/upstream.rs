@@ -51,9 +51,15 @@ impl Relay {
         let State::Open(open) = &mut self.state else {
             return Step::Done;
         };
-        open.pass_back(frame, |_| Edit::Keep, wires);
         let id = frame.headers.get("receipt-id").unwrap_or_default();
-        open.paid(&id);
+        let is_back = open.back.take_if(|back| **back == *id).is_some();
+        let owed = open.paid(&id);
+        if owed || !is_back {
+            open.pass_back(frame, |_| Edit::Keep, wires);
+        }
+        if is_back {
+            open.tell("back", &self.shared.settings.status, wires);
+        }
         if open.leaving.as_ref().is_some_and(|leaving| leaving.receipt == id) {
             return self.close(DISCONNECTED, wires);
         }
@@ -62,10 +68,10 @@ impl Relay {
 }
 
 impl Open {
-    /// The broker has given a RECEIPT that it owed.
-    fn paid(&mut self, id: &str) {
+    /// The broker has given a RECEIPT; whether it owed it.
+    fn paid(&mut self, id: &str) -> bool {
         let Some(at) = self.receipts.iter().position(|(owed, _)| **owed == *id) else {
-            return;
+            return false;
         };
         let paid = self.receipts.remove(at);
         if matches!(paid, Some((_, Command::Subscribe))) {
@@ -78,6 +84,7 @@ impl Open {
                 subscription.confirmed = is_it(subscription.frame.frame().headers.get("receipt"));
             }
         }
+        true
     }
 
     /// A MESSAGE: what belongs to a user destination is called so again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::mailbox::{prefix, Mail, Mailbox, Passed};
 use super::{Bell, Place, JOIN_MS};
+use crate::relay::client::Asks;
 use crate::relay::{fault, users, Fault, Open, Relay, Settings, Shared, State, Step, Up, Wires};
 use crate::stomp::{encode, Command, Frame, Headers, Line};
 
@@ -288,7 +289,7 @@ impl Open {
             self.keep(joined.id.clone(), &frame, receipt.is_none(), shared)?;
         }
         if matches!(self.upstream, Up::Ready(_)) {
-            self.say_subscribe(&frame, true, shared, token, wires);
+            self.say_subscribe(&frame, Asks::AsItDoes, shared, token, wires);
         }
         Ok(())
     }

@@ -216,6 +216,44 @@ fn r10_who_asks_hears_of_going_and_coming() {
 }
 
 #[test]
+fn r10_the_broker_is_back_when_it_has_confirmed_the_subscriptions() {
+    let mut scene = kept(|_| {});
+    scene.client(
+        "SUBSCRIBE\nid:s\ndestination:/relay/status\n\n^SUBSCRIBE\nid:0\ndestination:/topic/a\nreceipt:1\n\n^\
+         SUBSCRIBE\nid:1\ndestination:/user/queue/x\n\n^",
+    );
+    scene.broker("RECEIPT\nreceipt-id:1\n\n^");
+    scene.for_client();
+    let is = |said: &str, what: &str| said.contains(&format!("\"broker\":\"{what}\""));
+    for round in 1..=2 {
+        let said = gone_and_back(&mut scene);
+        let ours = format!("receipt:~{round}~back\n\n^");
+        assert!(
+            said.starts_with("SUBSCRIBE\nid:0\ndestination:/topic/a\n\n^SUBSCRIBE\nid:1\n") && said.ends_with(&ours)
+        );
+        let told = scene.for_client();
+        assert!(is(&told, "lost") && !is(&told, "back"), "{told}");
+        scene.broker("MESSAGE\nsubscription:0\nmessage-id:1\ndestination:/topic/a\n\nx^");
+        assert!(scene.for_client().starts_with("MESSAGE\nsubscription:0\n"));
+        scene.broker(&format!("RECEIPT\nreceipt-id:~{round}~back\n\n^"));
+        let told = scene.for_client();
+        assert!(is(&told, "back") && !told.contains("RECEIPT"), "{told}");
+    }
+    // The last may still be asking for the client's own, which then says it.
+    scene
+        .client("UNSUBSCRIBE\nid:0\n\n^SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:2\n\n^")
+        .for_broker();
+    assert!(gone_and_back(&mut scene).ends_with("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:2\n\n^"));
+    assert!(!is(&scene.for_client(), "back"));
+    scene.broker("RECEIPT\nreceipt-id:2\n\n^");
+    let told = scene.for_client();
+    assert!(
+        told.starts_with("RECEIPT\nreceipt-id:2\n\n^MESSAGE\n") && is(&told, "back"),
+        "{told}"
+    );
+}
+
+#[test]
 fn r10_no_client_is_kept_for_ever() {
     let mut scene = kept(|_| {});
     scene.lose(Lost::Closed);

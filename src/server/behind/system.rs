@@ -133,8 +133,11 @@ impl<'a> Line<'a> {
         if let Some(why) = self.system.advance(&mut self.out, now) {
             return Err(why);
         }
+        let held = self.waiting() >= MOST_WAITING;
         self.write(cx, now)?;
-        Ok(more || (self.system.has_more() && self.waiting() < MOST_WAITING))
+        // While it was held up nothing was asked for that could wake it now.
+        let resumes = held || self.system.has_more();
+        Ok(more || (resumes && self.waiting() < MOST_WAITING))
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: u64) -> Result<bool, Lost> {
@@ -199,8 +202,7 @@ impl<'a> Line<'a> {
 
     /// Takes what the program sends, as long as it can be written and confirmed.
     fn take(&mut self, publishes: &mut mpsc::Receiver<Publish>, cx: &mut Context<'_>) {
-        let most = self.behind.shared.settings.publish_waiting;
-        while self.behind.is_available() && self.waiting() < MOST_WAITING && self.unconfirmed.len() < most {
+        while self.behind.is_available() && self.waiting() < MOST_WAITING && self.has_room(cx) {
             let Poll::Ready(Some(publish)) = publishes.poll_recv(cx) else {
                 return;
             };
@@ -210,9 +212,22 @@ impl<'a> Line<'a> {
                 body,
                 done,
             } = publish;
+            if done.is_closed() {
+                // The program has been told that it failed, and may have sent it again.
+                continue;
+            }
             let number = self.system.publish(&destination, &headers, &body, &mut self.out);
             self.unconfirmed.insert(number, done);
         }
+    }
+
+    /// Whether a further SEND may be unconfirmed. Some never are: those that the program waits for no more make room.
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        let most = self.behind.shared.settings.publish_waiting;
+        if self.unconfirmed.len() >= most {
+            self.unconfirmed.retain(|_, done| done.poll_closed(cx).is_pending());
+        }
+        self.unconfirmed.len() < most
     }
 
     fn waiting(&self) -> u64 {
