@@ -8,6 +8,7 @@ use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 
 use super::*;
+use crate::server::Error;
 
 const NOT_CONFIRMED: &str = "the broker did not confirm the message within 200 ms (relay.publish_timeout)";
 
@@ -126,7 +127,7 @@ async fn what_waits_when_the_broker_is_lost_has_failed() {
 }
 
 /// Lets it do what it does before it waits.
-async fn begin(publishing: impl Future<Output = Result<(), crate::Error>>) {
+async fn begin(publishing: impl Future<Output = Result<(), Error>>) {
     let mut publishing = pin!(publishing);
     poll_fn(|cx| {
         assert!(publishing.as_mut().poll(cx).is_pending());
