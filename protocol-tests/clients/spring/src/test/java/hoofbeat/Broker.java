@@ -38,11 +38,11 @@ final class Broker implements AutoCloseable {
         launch();
     }
 
-    /** Starts it with these flags besides the addresses. */
+    /** Starts it with these flags besides the addresses; with nothing on disk unless {@code --data} is among them. */
     static Broker start(String... flags) {
         try {
             List<String> all = new ArrayList<>(List.of(flags));
-            if (help().contains("--ephemeral")) {
+            if (help().contains("--ephemeral") && !all.contains("--data")) {
                 all.add("--ephemeral");
             }
             return new Broker(all);
