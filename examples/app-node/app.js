@@ -56,8 +56,12 @@ async function work() {
 async function ask() {
   const client = await connect('joe');
   // A SUBSCRIBE to an application destination is a request: one message comes, and the subscription is over.
-  const request = destination => new Promise(answered => {
-    client.subscribe(destination, message => answered(JSON.parse(message.body)));
+  const request = destination => new Promise((answered, refused) => {
+    client.subscribe(destination, ({ headers, body }) => {
+      // Without a worker, or if it gives up or takes too long, the broker answers.
+      if (headers['x-app-error']) return refused(new Error(`${headers['x-app-error']}: ${body}`));
+      answered(JSON.parse(body));
+    });
   });
   const waiting = [];
   await subscribe(client, '/user/queue/replies', ({ headers, body }) => {

@@ -110,6 +110,45 @@ async fn a_worker_that_is_dropped_works_no_more_and_its_requests_go_to_others() 
 }
 
 #[tokio::test]
+async fn what_waits_for_a_worker_is_given_to_the_closure_that_comes() {
+    let server = Arc::new(start(settings()).await);
+    let mut client = joe(&server).await;
+    client
+        .http
+        .write(b"SUBSCRIBE\nid:7\ndestination:/app/orders\nreceipt:a\n\n\0")
+        .await;
+    assert!(client.receive().await.starts_with("RECEIPT\n"), "it waits");
+    let publisher = Arc::clone(&server);
+    let published = tokio::spawn(async move { publisher.publish("/app/orders", "from the program").await });
+    let (seen, mut saw) = tokio::sync::mpsc::unbounded_channel();
+    let _orders = server
+        .app("/app/*", move |request: Request| {
+            seen.send(request.text().into_owned()).unwrap();
+            async { "done" }
+        })
+        .unwrap();
+    assert!(client.receive().await.ends_with("\n\ndone\0"));
+    published.await.unwrap().unwrap();
+    let mut texts = [saw.recv().await.unwrap(), saw.recv().await.unwrap()];
+    texts.sort();
+    assert_eq!(texts, ["", "from the program"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_program_sends_to_nobody_is_refused_after_the_patience() {
+    let mut settings = settings();
+    settings.session.app.patience_ms = 1;
+    let server = start(settings).await;
+    let refused = server.publish("/app/orders", "anybody?").await;
+    assert!(
+        matches!(&refused, Err(crate::server::Error::Refused(why)) if why.contains("/app/orders")),
+        "{refused:?}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_closure_is_for_application_destinations() {
     let server = start(settings()).await;
     for destination in ["/queue/orders", "/app/", "/worker/orders", "orders"] {
