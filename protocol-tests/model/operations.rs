@@ -331,7 +331,7 @@ impl World {
 
     fn next_send(&mut self, r: &mut Random, at: usize, number: u64) -> Frame {
         let addresses = self.model.sessions.iter().filter(|s| s.state != State::Connecting);
-        let addresses: Vec<String> = addresses.map(|s| format!("/reply-queue/{}/x", s.token)).collect();
+        let addresses: Vec<String> = addresses.map(|s| format!("/reply-queue/{}/x", s.temporary)).collect();
         let open = self.transaction(r, at).is_some();
         let destination = match r.below(28) {
             22..24 => match r.pick(&APPS) {

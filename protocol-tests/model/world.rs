@@ -130,7 +130,8 @@ impl World {
             seen: BTreeMap::new(),
             failed: false,
         });
-        self.model.open(id, self.broker.token(id), link == Link::Tcp)
+        let tokens = (self.broker.token(id), self.broker.temporary_token(id));
+        self.model.open(id, tokens, link == Link::Tcp)
     }
 
     /// A client sends a frame, cut in two at `cut`. Nothing is sent that would not be read.

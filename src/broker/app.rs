@@ -402,6 +402,7 @@ mod tests {
             spring: &broker.settings().spring,
             limit: 255,
             token: "",
+            temporary: "",
             user: None,
         }
     }

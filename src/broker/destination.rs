@@ -96,8 +96,10 @@ pub struct Names<'a> {
     pub spring: &'a Spring,
     /// Octets a name may have.
     pub limit: usize,
-    /// The session's part of its temporary names, unguessable.
+    /// What the session is known by to those who answer it.
     pub token: &'a str,
+    /// The session's part of its temporary names, unguessable.
+    pub temporary: &'a str,
     /// Whose session it is.
     pub user: Option<&'a str>,
 }
@@ -156,7 +158,7 @@ impl Names<'_> {
             Kind::Topic => "/reply-topic/",
         };
         Destination {
-            name: format!("{form}{}/{local}", self.token).into(),
+            name: format!("{form}{}/{local}", self.temporary).into(),
             kind,
             separator: Separator::Both,
             reply: true,
@@ -370,7 +372,8 @@ mod tests {
         prefixes: &[],
         spring: &NOWHERE,
         limit: 255,
-        token: "0123456789abcdef0123456789abcdef",
+        token: "fedcba9876543210fedcba9876543210",
+        temporary: "0123456789abcdef0123456789abcdef",
         user: None,
     };
 

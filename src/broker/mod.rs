@@ -238,10 +238,23 @@ impl Broker {
         }
     }
 
-    /// The part of a session's temporary names that others cannot guess, from its secret id.
+    /// What a session is known by to those who answer it, from its secret id: nobody else can guess it.
     pub fn token(&self, session_id: u128) -> String {
-        let high = one_way(self.seed, "token", session_id);
-        let low = one_way(self.seed, "more of the token", session_id);
+        self.unguessable(["token", "more of the token"], session_id)
+    }
+
+    /// The part of a session's temporary names that others cannot guess, from its secret id. It does not tell the
+    /// session's [`Broker::token`]: a client shows it to whom it likes, and they are not to answer in the place of
+    /// others.
+    pub fn temporary_token(&self, session_id: u128) -> String {
+        self.unguessable(["temporary", "more of the temporary"], session_id)
+    }
+
+    fn unguessable(&self, [high, low]: [&str; 2], session_id: u128) -> String {
+        let (high, low) = (
+            one_way(self.seed, high, session_id),
+            one_way(self.seed, low, session_id),
+        );
         format!("{high:016x}{low:016x}")
     }
 

@@ -132,6 +132,7 @@ mod tests {
             spring: &NOWHERE,
             limit: 255,
             token: "0123456789abcdef0123456789abcdef",
+            temporary: "",
             user,
         }
     }

@@ -33,6 +33,7 @@ pub(super) async fn tell(shared: Arc<Shared>, broker: Arc<Broker>, topic: String
         spring: &broker.settings().spring,
         limit: usize::MAX,
         token: "",
+        temporary: "",
         user: None,
     };
     let Ok(to) = names.target(&topic) else { return };

@@ -381,8 +381,9 @@ fn names(broker: &Broker) -> Names<'_> {
         prefixes: &broker.settings().prefixes,
         spring: &broker.settings().spring,
         limit: broker.settings().destination_bytes,
-        // No session has this token: temporary names of the embedding program lead nowhere.
         token: "",
+        // No session has this one: temporary names of the embedding program lead nowhere.
+        temporary: "",
         user: None,
     }
 }

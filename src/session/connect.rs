@@ -137,6 +137,7 @@ impl Session {
             client_id,
             principal,
             number: presence.number,
+            temporary: broker.temporary_token(self.id).into(),
             presence,
             liveness: Liveness::agree(client, server, self.tolerance(), now.mono),
             broker,

@@ -128,6 +128,8 @@ struct Connected {
     principal: Principal,
     /// What others may know of the session, and find it by.
     presence: Arc<Presence>,
+    /// The part of its temporary names that others cannot guess.
+    temporary: Box<str>,
     /// Number of the session in the broker.
     number: u64,
     /// What the client calls itself: whose durable subscriptions are meant.

@@ -347,6 +347,7 @@ impl Connected {
             spring: &self.broker.settings().spring,
             limit: self.broker.settings().destination_bytes,
             token: &self.presence.token,
+            temporary: &self.temporary,
             user: self.principal.name.as_deref(),
         }
     }
@@ -358,7 +359,7 @@ impl Connected {
             .or(address.strip_prefix("/reply-topic/"));
         local
             .and_then(|local| local.split_once('/'))
-            .is_some_and(|(token, _)| *token == *self.presence.token)
+            .is_some_and(|(token, _)| *token == *self.temporary)
     }
 }
 

@@ -86,7 +86,7 @@ impl Reference {
         if !queue && is_wild(&name) {
             return Err("bad-destination");
         }
-        let mine = reply && name.split('/').nth(2) == Some(&self.sessions[s].token);
+        let mine = reply && name.split('/').nth(2) == Some(&self.sessions[s].temporary);
         if queue && mine {
             self.sessions[s].owned.insert(name.clone());
         }
@@ -303,7 +303,7 @@ impl Reference {
         if unsupported {
             return Err("unsupported");
         }
-        if reply && name.split('/').nth(2) != Some(&self.sessions[s].token) {
+        if reply && name.split('/').nth(2) != Some(&self.sessions[s].temporary) {
             return Err("not-owner");
         }
         if reply {

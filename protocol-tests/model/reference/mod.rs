@@ -141,7 +141,9 @@ pub struct Session {
     pub state: State,
     /// It had its CONNECTED, and has not been ended.
     pub entered: Option<usize>,
+    /// What those know it by who answer it, and its part of its temporary names.
     pub token: String,
+    pub temporary: String,
     /// Whose it is.
     pub user: Option<String>,
     pub id: u128,

@@ -13,7 +13,7 @@ impl Reference {
         if name.len() > self.broker.destination_bytes {
             return Err(bad);
         }
-        let token = &self.sessions[s].token;
+        let token = &self.sessions[s].temporary;
         let temporary = |kind: &str, local: &str| format!("/reply-{kind}/{token}/{local}");
         let part = |form: &str| name.strip_prefix(form).filter(|local| !local.is_empty());
         if let Some(local) = part("/topic/").or(part("/exchange/amq.topic/")) {

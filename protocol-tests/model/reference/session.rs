@@ -10,11 +10,12 @@ const DEFERRED: usize = 64;
 const TURN: usize = 64;
 
 impl Reference {
-    pub fn open(&mut self, id: u128, token: String, tcp: bool) -> usize {
+    pub fn open(&mut self, id: u128, (token, temporary): (String, String), tcp: bool) -> usize {
         self.sessions.push(Session {
             state: State::Connecting,
             entered: None,
             token,
+            temporary,
             user: None,
             id,
             tcp,

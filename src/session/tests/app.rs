@@ -157,6 +157,32 @@ fn without_a_reply_to_the_answer_comes_as_the_sessions_own_replies() {
 }
 
 #[test]
+fn who_knows_a_temporary_name_cannot_answer_for_a_worker() {
+    let mut world = world();
+    let (mut worker, mut joe, mut eve) = (world.client(), world.client(), world.client());
+    work(&world, &mut worker, "orders", "");
+    joe.send(&world, "SUBSCRIBE\nid:r\ndestination:/user/queue/replies\n\n");
+    joe.send(&world, "SUBSCRIBE\nid:1\ndestination:/app/orders\n\n");
+    let request = one(&world, &mut worker);
+    let session = header(&request, "session").expect("a session");
+    let answer = header(&request, "reply-to").expect("a reply-to");
+    eve.send(&world, "SUBSCRIBE\nid:j\ndestination:/queue/jobs\n\n");
+    joe.send(&world, "SEND\ndestination:/queue/jobs\nreply-to:/temp-queue/x\n\n");
+    let job = one(&world, &mut eve);
+    let shown = header(&job, "reply-to")
+        .and_then(|to| to.split('/').nth(2))
+        .expect("a token");
+    assert_ne!(shown, session);
+    for address in [format!("/reply-user/{session}/queue/replies"), answer.to_owned()] {
+        let guess = address.replace(session, shown);
+        eve.send(&world, &format!("SEND\ndestination:{guess}\n\nfrom your bank"));
+    }
+    assert_eq!(joe.take(&world), [""; 0]);
+    eve.send(&world, &format!("SEND\ndestination:/reply-queue/{shown}/x\n\ndone"));
+    assert_eq!(joe.bodies(&world), ["done"]);
+}
+
+#[test]
 fn an_answer_cannot_be_led_elsewhere() {
     for elsewhere in [
         "/queue/payments",
