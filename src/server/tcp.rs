@@ -80,6 +80,10 @@ impl Transport for Tcp {
         self.output.poll_flush(&self.socket, cx)
     }
 
+    fn is_reset(&self) -> bool {
+        !matches!(self.socket.take_error(), Ok(None))
+    }
+
     fn received(&self) -> u64 {
         self.intake.received()
     }

@@ -65,6 +65,9 @@ pub(super) trait Transport: FrameSink + Send {
         0
     }
 
+    /// Whether the connection has been reset, which a client that is not read cannot tell otherwise. Says so once.
+    fn is_reset(&self) -> bool;
+
     /// Octets ever received from the socket.
     fn received(&self) -> u64;
 

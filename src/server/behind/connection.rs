@@ -63,6 +63,8 @@ pub(in crate::server) struct Connection<T> {
     verdict: Option<(Verdict, Arc<Outbound>)>,
     parts: Parts,
     ending: Ending,
+    /// When a client that is not read is looked after.
+    look: Option<u64>,
     /// Since when the server stops, until the relay has been told.
     stopping: Option<u64>,
     told: bool,
@@ -135,6 +137,7 @@ impl<T: Transport> Connection<T> {
             verdict: None,
             parts,
             ending,
+            look: None,
             stopping: None,
             told: false,
             over: None,
@@ -343,7 +346,8 @@ impl<T: Transport> Connection<T> {
             false => (None, None),
         };
         let stop = stop.map(|since| since + LAST_WORDS_MS);
-        [relay, stop, line, self.ending.due()].into_iter().flatten().min()
+        let look = self.look.filter(|_| self.is_open());
+        [relay, stop, line, look, self.ending.due()].into_iter().flatten().min()
     }
 
     fn pass_time(&mut self, now: Now) -> Result<(), Over> {

@@ -402,6 +402,53 @@ async fn a_broker_that_reads_late_gets_everything_in_order() {
         client
     });
     // It begins to read when the client cannot go on.
+    until_held(&server, &writing).await;
+    for number in 0..sent {
+        let frame = broker.receive().await;
+        assert!(
+            frame.starts_with(&format!("SEND\ndestination:/topic/a\n\n{number} y")),
+            "{number}"
+        );
+    }
+    writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_is_held_up_and_reset_is_gone() {
+    let (server, listener, _system) = before_played(|settings| {
+        settings.relay.upstream_buffer = 1_024;
+        settings.linger_ms = 0;
+    })
+    .await;
+    let mut client = Stomp {
+        http: Http::connect(server.tcp_address().unwrap()).await,
+    };
+    socket2::SockRef::from(&client.http.socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    client.http.write(CONNECT).await;
+    let mut broker = played(&listener).await;
+    broker.http.write(b"CONNECTED\nversion:1.2\n\n\0").await;
+    client.receive().await;
+    let frame = format!("SEND\ndestination:/topic/a\n\n{}\0", "y".repeat(10_000));
+    let writing = tokio::spawn(async move {
+        loop {
+            client.http.write(frame.as_bytes()).await;
+        }
+    });
+    until_held(&server, &writing).await;
+    // It goes with much unread, and without a word.
+    writing.abort();
+    let gone = async {
+        while server.stats().tcp.closed.get("reset") != Some(&1) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), gone).await.unwrap();
+}
+
+/// Until nothing more is read from the client that `writing` writes for, or it has written all.
+async fn until_held<T>(server: &Server, writing: &tokio::task::JoinHandle<T>) {
     let mut quiet = 0;
     while quiet < 1_000 && !writing.is_finished() {
         let before = server.stats().octets_in;
@@ -414,14 +461,6 @@ async fn a_broker_that_reads_late_gets_everything_in_order() {
             0
         };
     }
-    for number in 0..sent {
-        let frame = broker.receive().await;
-        assert!(
-            frame.starts_with(&format!("SEND\ndestination:/topic/a\n\n{number} y")),
-            "{number}"
-        );
-    }
-    writing.await.unwrap();
 }
 
 #[tokio::test]

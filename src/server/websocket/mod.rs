@@ -332,6 +332,10 @@ impl Transport for WebSocket {
         self.wire.replies
     }
 
+    fn is_reset(&self) -> bool {
+        !matches!(self.socket.take_error(), Ok(None))
+    }
+
     fn received(&self) -> u64 {
         self.wire.intake.received()
     }

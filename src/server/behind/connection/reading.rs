@@ -13,6 +13,8 @@ use crate::stomp::{DecodeError, DecodeErrorKind};
 const TURN_FRAMES: usize = 128;
 /// Octets read from one side in one turn; the last read may go beyond it.
 const TURN_OCTETS: usize = 64 << 10;
+/// How often it is asked after a client that is not read.
+const LOOK_MS: u64 = 1_000;
 /// Pongs may fill the output of a client that reads nothing up to this; then its input waits.
 const REPLIES_WAITING: usize = 16 << 10;
 
@@ -43,7 +45,22 @@ impl<T: Transport> Connection<T> {
         if self.transport.received() != before || matches!(rest, Ok(Rest::Held)) {
             self.parts.relay.heard_client(now.mono);
         }
-        rest
+        let rest = rest?;
+        self.look_after(rest == Rest::Held, now.mono)?;
+        Ok(rest)
+    }
+
+    /// Who is not read is not heard going. That a client has only ended its side says nothing: what it said before is still
+    /// to be read.
+    fn look_after(&mut self, held: bool, now: u64) -> Result<(), Over> {
+        if self.look.is_some_and(|at| held && now < at) {
+            return Ok(());
+        }
+        self.look = held.then_some(now + LOOK_MS);
+        match held && self.transport.is_reset() {
+            true => Err(Over("reset")),
+            false => Ok(()),
+        }
     }
 
     fn read_frames(&mut self, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
