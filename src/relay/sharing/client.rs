@@ -308,6 +308,8 @@ fn is_shareable(frame: &Frame<'_>, destination: &str, shared: &Shared) -> bool {
     let topics = &shared.settings.shared_topics;
     let plain = |line: &Line<'_>| match line.name {
         "id" | "destination" | "receipt" => true,
+        // Credit, where nothing is acknowledged.
+        "prefetch-count" | "activemq.prefetchSize" => true,
         "ack" => line.value == "auto",
         _ => false,
     };

@@ -115,7 +115,7 @@ fn what_asks_for_more_goes_its_own_way() {
     scenes[0].client("SUBSCRIBE\nid:u\ndestination:/user/topic/a\n\n^");
     assert!(scenes[0].for_broker().contains("\ndestination:/topic/a-user0"));
     assert_eq!((line.says(), scenes[0].for_client()), (String::new(), String::new()));
-    scenes[0].client("SUBSCRIBE\nid:a\ndestination:/topic/a\nack:auto\n\n^");
+    scenes[0].client("SUBSCRIBE\nid:a\ndestination:/topic/a\nack:auto\nprefetch-count:9\n\n^");
     assert_eq!((scenes[0].for_broker(), line.says().is_empty()), (String::new(), false));
 }
 
