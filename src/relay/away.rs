@@ -17,6 +17,8 @@ pub enum Lost {
     Closed,
     /// It broke, or what came over it was no STOMP.
     Broken(String),
+    /// What was for the broker could not be written.
+    NotWritten(String),
     /// No CONNECTED within so many milliseconds.
     NoConnected(u64),
     /// Nothing for so many milliseconds, though the broker had promised heart-beats.
@@ -36,6 +38,7 @@ impl Lost {
             }
             Lost::Closed | Lost::Refused(_) => Fault::new(fault::BROKER_LOST, again),
             Lost::Broken(why) => Fault::saying(fault::TRANSPORT_FAILED, why, again),
+            Lost::NotWritten(why) => Fault::saying(fault::NOT_FORWARDED, why, again),
             Lost::NoConnected(ms) => {
                 let detail = "The broker took the connection and did not answer CONNECT (relay.connected_timeout).";
                 Fault::saying(fault::NO_CONNECTED, &format!("{ms} ms."), detail)

@@ -33,6 +33,8 @@ faults! {
     CONNECT_FAILED = ("broker-connect-failed", "Failed to connect: ", 1002);
     /// The connection to the broker broke, or what came over it was no STOMP.
     TRANSPORT_FAILED = ("broker-transport", "Transport failure: ", 1002);
+    /// What the client sent could not be written to the broker. Spring names the frame; here they are written together.
+    NOT_FORWARDED = ("broker-not-forwarded", "failed to forward frames: ", 1002);
     /// The broker did not answer CONNECT.
     NO_CONNECTED = ("broker-silent-connect", "No CONNECTED frame received in ", 1002);
     /// The broker broke its promise of heart-beats.

@@ -195,6 +195,10 @@ fn r12_what_keeps_us_from_the_broker_is_told_in_springs_words() {
             Lost::Broken("connection reset".into()),
             "Transport failure\\c connection reset\n",
         ),
+        (
+            Lost::NotWritten("broken pipe".into()),
+            "failed to forward frames\\c broken pipe\n",
+        ),
         (Lost::Silent(30_001), "No messages received in 30001 ms.\n"),
     ] {
         let mut scene = Scene::new(|_| {});

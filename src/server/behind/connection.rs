@@ -374,7 +374,7 @@ impl<T: Transport> Connection<T> {
                 self.parts.relay.sent_upstream(now.mono);
             }
             if let Poll::Ready(Err(error)) = outcome {
-                self.lose(Lost::Broken(error.kind().to_string()), now);
+                self.lose(Lost::NotWritten(error.kind().to_string()), now);
             }
         }
         if self.flush(cx, now)? {
