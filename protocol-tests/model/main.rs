@@ -9,6 +9,7 @@
 mod operations;
 mod random;
 mod reference;
+mod search;
 mod wire;
 mod world;
 
@@ -17,6 +18,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use hoofbeat::session::Link;
 
+use search::{kind, setting, shrink};
 use wire::Frame;
 use world::{Difference, World};
 
@@ -190,37 +192,6 @@ fn finish(world: &mut World) -> Result<(), Difference> {
     }
 }
 
-/// The kind of a difference: its words without the numbers.
-fn kind(difference: &str) -> String {
-    let words = difference.split(&['{', '[', '"'][..]).next().unwrap_or_default();
-    words.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
-/// Leaves out operations as long as a difference of the same kind remains.
-fn shrink(seed: u64, mut operations: Vec<u64>, difference: &str) -> Vec<u64> {
-    let mut chunk = operations.len() / 2;
-    while chunk > 0 {
-        let mut at = 0;
-        while at < operations.len() {
-            let mut fewer = operations.clone();
-            fewer.drain(at..(at + chunk).min(operations.len()));
-            match run(seed, &fewer) {
-                Err((again, _)) if kind(&again) == kind(difference) => operations = fewer,
-                _ => at += chunk,
-            }
-        }
-        chunk /= 2;
-    }
-    operations
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")),
-        Err(_) => default,
-    }
-}
-
 #[test]
 fn the_broker_does_what_the_reference_does() {
     let first = setting("MODEL_SEED", 1);
@@ -237,7 +208,10 @@ fn the_broker_does_what_the_reference_does() {
         match run(seed, &operations) {
             Ok(reached) => marks.extend(reached),
             Err((difference, log)) => {
-                let fewer = shrink(seed, operations.clone(), &difference);
+                let of = |difference: &str| kind(difference, &['{', '[', '"']);
+                let again =
+                    |fewer: &[u64]| matches!(run(seed, fewer), Err((again, _)) if of(&again) == of(&difference));
+                let fewer = shrink(operations.clone(), again);
                 let (shrunk, least) = run(seed, &fewer)
                     .err()
                     .unwrap_or_else(|| (difference.clone(), log.clone()));

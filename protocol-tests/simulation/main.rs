@@ -17,6 +17,8 @@ mod places;
 mod promises;
 #[path = "../model/random.rs"]
 mod random;
+#[path = "../model/search.rs"]
+mod search;
 mod sends;
 #[path = "../model/wire.rs"]
 mod wire;
@@ -26,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use promises::Broken;
+use search::{kind, setting, shrink};
 use world::World;
 
 type Marks = BTreeSet<&'static str>;
@@ -80,37 +83,6 @@ fn run(seed: u64, operations: &[u64]) -> Result<Marks, (Broken, Vec<String>)> {
     }
 }
 
-/// The kind of a broken promise: its words without the numbers.
-fn kind(broken: &str) -> String {
-    let words = broken.split(&['{', '[', '"', ':'][..]).next().unwrap_or_default();
-    words.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
-/// Leaves out operations as long as a promise of the same kind is broken.
-fn shrink(seed: u64, mut operations: Vec<u64>, broken: &str) -> Vec<u64> {
-    let mut chunk = operations.len() / 2;
-    while chunk > 0 {
-        let mut at = 0;
-        while at < operations.len() {
-            let mut fewer = operations.clone();
-            fewer.drain(at..(at + chunk).min(operations.len()));
-            match run(seed, &fewer) {
-                Err((again, _)) if kind(&again) == kind(broken) => operations = fewer,
-                _ => at += chunk,
-            }
-        }
-        chunk /= 2;
-    }
-    operations
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")),
-        Err(_) => default,
-    }
-}
-
 #[test]
 fn every_promise_is_kept() {
     let first = setting("SIMULATION_SEED", 1);
@@ -145,7 +117,11 @@ fn every_promise_is_kept() {
 /// Fails with the fewest operations that show it.
 fn explain(seed: u64, operations: Vec<u64>, broken: &str, log: Vec<String>) -> ! {
     let (settings, count) = (operations::settings(seed).0, operations.len());
-    let fewer = shrink(seed, operations, broken);
+    let of = |broken: &str| kind(broken, &['{', '[', '"', ':']);
+    let fewer = shrink(
+        operations,
+        |fewer| matches!(run(seed, fewer), Err((again, _)) if of(&again) == of(broken)),
+    );
     let found = run(seed, &fewer).err();
     let (shrunk, least) = found.unwrap_or_else(|| (broken.to_owned(), log));
     println!("{settings:#?}");
