@@ -65,7 +65,9 @@ enum Stopping {
     No,
     /// Since then the client may finish its sentence.
     Since(u64),
-    /// The session has been told, or was over anyway.
+    /// It has finished it.
+    Finished,
+    /// The session has been told.
     Told,
 }
 
@@ -137,10 +139,11 @@ impl<T: Transport> Connection<T> {
         if stage == Stage::Ended {
             return Err(Over("aborted"));
         }
-        let read = self.read(cx, now)?;
-        if stage == Stage::Draining {
-            self.stop(read, now);
-        }
+        let read = match stage {
+            Stage::Halted | Stage::Leaving => Rest::Idle,
+            _ => self.read(cx, now)?,
+        };
+        self.stop(stage, read, now);
         // Only after reading: a server that was held up must not blame its clients for silence.
         self.pass_time(now)?;
         let written = self.write(cx, now)?;
@@ -268,27 +271,37 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Tells the session that the server stops, once it has executed what the client had sent.
-    fn stop(&mut self, read: Rest, now: Now) {
-        let since = match self.stopping {
-            Stopping::No => now.mono,
-            Stopping::Since(since) => since,
-            Stopping::Told => return,
-        };
-        if !self.is_open() {
-            self.stopping = Stopping::Told;
-            return;
-        }
-        self.stopping = Stopping::Since(since);
-        let patience = if read == Rest::Spent {
-            MOST_WORDS_MS
-        } else {
-            LAST_WORDS_MS
-        };
-        if now.mono >= since + patience {
-            self.stopping = Stopping::Told;
-            let step = self.parts.session.shutdown(now);
-            self.obey(step);
+    /// Does what a stopping server asks of a session: to execute what its client had sent, to say so, and to say good-bye
+    /// when all others have executed theirs, which may be for this one.
+    fn stop(&mut self, stage: Stage, read: Rest, now: Now) {
+        match stage {
+            Stage::Serving | Stage::Ended => {}
+            Stage::Draining => {
+                let since = match self.stopping {
+                    Stopping::No => now.mono,
+                    Stopping::Since(since) => since,
+                    Stopping::Finished | Stopping::Told => return,
+                };
+                let patience = match read {
+                    Rest::Spent => MOST_WORDS_MS,
+                    Rest::Idle | Rest::Held => LAST_WORDS_MS,
+                };
+                self.stopping = Stopping::Since(since);
+                if now.mono >= since + patience || !self.is_open() {
+                    self.stopping = Stopping::Finished;
+                    self.parts.seat.agree(stage);
+                }
+            }
+            Stage::Halted => {
+                self.stopping = Stopping::Finished;
+                self.parts.seat.agree(stage);
+            }
+            Stage::Leaving if self.is_open() && !matches!(self.stopping, Stopping::Told) => {
+                self.stopping = Stopping::Told;
+                let step = self.parts.session.shutdown(now);
+                self.obey(step);
+            }
+            Stage::Leaving => {}
         }
     }
 
@@ -297,7 +310,7 @@ impl<T: Transport> Connection<T> {
         let session = self.parts.session.deadline().filter(|_| self.is_open());
         let stop = match self.stopping {
             Stopping::Since(since) => Some(since + LAST_WORDS_MS),
-            Stopping::No | Stopping::Told => None,
+            Stopping::No | Stopping::Finished | Stopping::Told => None,
         };
         [session, stop, self.ending.due()].into_iter().flatten().min()
     }

@@ -90,7 +90,7 @@ async fn converse(shared: Arc<Shared>, socket: TcpStream, seat: Seat) {
 
     let mut drive = |cx: &mut Context<'_>| match seat.poll_stage(cx) {
         Stage::Ended => Poll::Ready(Err(None)),
-        Stage::Serving | Stage::Draining => connection.poll_without_shutdown(cx).map_err(Some),
+        _ => connection.poll_without_shutdown(cx).map_err(Some),
     };
     let mut outcome = timeout(LIFETIME, poll_fn(&mut drive)).await;
     if outcome.is_err() {
@@ -201,7 +201,7 @@ impl Routes {
                     json(StatusCode::OK, unwell.to_string())
                 }
             },
-            Stage::Draining | Stage::Ended => {
+            Stage::Draining | Stage::Halted | Stage::Leaving | Stage::Ended => {
                 json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned())
             }
         }
@@ -225,7 +225,7 @@ impl Routes {
                 r#"{"status":"broker not available"}"#.to_owned(),
             ),
             Stage::Serving => json(StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
-            Stage::Draining | Stage::Ended => {
+            Stage::Draining | Stage::Halted | Stage::Leaving | Stage::Ended => {
                 json(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#.to_owned())
             }
         }

@@ -12,10 +12,14 @@ use tokio::sync::Notify;
 pub(super) enum Stage {
     /// Connections are welcome.
     Serving = 0,
-    /// No new sessions; those that are there finish.
+    /// No new sessions; those that are there execute what they were sent.
     Draining = 1,
+    /// All have: nobody reads any more, so that nothing is accepted for somebody who has been told already.
+    Halted = 2,
+    /// Nobody does: sessions say good-bye.
+    Leaving = 3,
     /// Everything ends at once.
-    Ended = 2,
+    Ended = 4,
 }
 
 /// All open connections.
@@ -34,6 +38,8 @@ struct Open {
     next: u64,
     seats: HashMap<u64, Arc<Call>>,
     sessions: usize,
+    /// Sessions that have done what the stage asks of them.
+    agreed: usize,
 }
 
 /// How a connection's task is reached.
@@ -50,6 +56,8 @@ pub(super) struct Seat {
     id: u64,
     call: Arc<Call>,
     session: bool,
+    /// The last stage that it has agreed to leave.
+    agreed: Stage,
 }
 
 impl Roster {
@@ -62,6 +70,7 @@ impl Roster {
                 next: 0,
                 seats: HashMap::new(),
                 sessions: 0,
+                agreed: 0,
             }),
             gone: Notify::new(),
         })
@@ -85,6 +94,7 @@ impl Roster {
             id,
             call,
             session: false,
+            agreed: Stage::Serving,
         })
     }
 
@@ -104,18 +114,14 @@ impl Roster {
 
     /// Tells every connection, and those to come, how far the server is. Never goes back.
     pub(super) fn proceed(&self, stage: Stage) {
-        let calls: Vec<Arc<Call>> = {
+        let calls = {
             let mut open = self.lock();
-            open.stage = open.stage.max(stage);
-            open.seats.values().cloned().collect()
-        };
-        for call in calls {
-            call.stage.fetch_max(stage as u8, Ordering::SeqCst);
-            let waker = call.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(waker) = waker {
-                waker.wake();
+            if stage <= open.stage {
+                return;
             }
-        }
+            open.enter(stage)
+        };
+        tell(&calls, stage);
     }
 
     /// Waits until no session is left.
@@ -143,12 +149,61 @@ impl Roster {
     }
 }
 
+impl Open {
+    /// Whom to tell of the stage.
+    fn enter(&mut self, stage: Stage) -> Vec<Arc<Call>> {
+        self.stage = stage;
+        self.agreed = 0;
+        self.seats.values().cloned().collect()
+    }
+
+    /// The stage that begins because all sessions have agreed to leave the one before, and whom to tell.
+    fn go_on(&mut self) -> Option<(Stage, Vec<Arc<Call>>)> {
+        let next = match self.stage {
+            Stage::Draining => Stage::Halted,
+            Stage::Halted => Stage::Leaving,
+            Stage::Serving | Stage::Leaving | Stage::Ended => return None,
+        };
+        let all = self.sessions > 0 && self.agreed == self.sessions;
+        all.then(|| (next, self.enter(next)))
+    }
+}
+
+fn tell(calls: &[Arc<Call>], stage: Stage) {
+    for call in calls {
+        call.stage.fetch_max(stage as u8, Ordering::SeqCst);
+        let waker = call.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
 impl Seat {
     /// Counts this connection as a STOMP session: a stopping server waits for it.
     pub(super) fn seat_session(&mut self) {
         if !self.session {
             self.session = true;
             self.roster.lock().sessions += 1;
+        }
+    }
+
+    /// The session has done what `stage` asks of it. When all have, the next stage begins.
+    pub(super) fn agree(&mut self, stage: Stage) {
+        if !self.session || self.agreed >= stage {
+            return;
+        }
+        let next = {
+            let mut open = self.roster.lock();
+            if open.stage != stage {
+                return;
+            }
+            self.agreed = stage;
+            open.agreed += 1;
+            open.go_on()
+        };
+        if let Some((stage, calls)) = next {
+            tell(&calls, stage);
         }
     }
 
@@ -163,6 +218,8 @@ impl Seat {
         match self.call.stage.load(Ordering::SeqCst) {
             0 => Stage::Serving,
             1 => Stage::Draining,
+            2 => Stage::Halted,
+            3 => Stage::Leaving,
             _ => Stage::Ended,
         }
     }
@@ -170,13 +227,20 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut open = self.roster.lock();
-        open.seats.remove(&self.id);
-        if self.session {
-            open.sessions -= 1;
-        }
-        if open.sessions == 0 || open.seats.is_empty() {
-            self.roster.gone.notify_waiters();
+        let next = {
+            let mut open = self.roster.lock();
+            open.seats.remove(&self.id);
+            if self.session {
+                open.sessions -= 1;
+                open.agreed -= usize::from(self.agreed == open.stage && open.stage > Stage::Serving);
+            }
+            if open.sessions == 0 || open.seats.is_empty() {
+                self.roster.gone.notify_waiters();
+            }
+            open.go_on()
+        };
+        if let Some((stage, calls)) = next {
+            tell(&calls, stage);
         }
     }
 }

@@ -65,8 +65,9 @@ pub(in crate::server) struct Connection<T> {
     ending: Ending,
     /// When a client that is not read is looked after.
     look: Option<u64>,
-    /// Since when the server stops, until the relay has been told.
+    /// Since when the server stops; whether what the client had sent is taken; and whether the relay has been told.
     stopping: Option<u64>,
+    finished: bool,
     told: bool,
     /// The client's side is over, and why; the broker is being told.
     over: Option<&'static str>,
@@ -139,6 +140,7 @@ impl<T: Transport> Connection<T> {
             ending,
             look: None,
             stopping: None,
+            finished: false,
             told: false,
             over: None,
             spoke: false,
@@ -196,6 +198,7 @@ impl<T: Transport> Connection<T> {
 
     fn turn(&mut self, stage: Stage, cx: &mut Context<'_>, now: Now) -> Result<Rest, Over> {
         if self.over.is_some() {
+            self.parts.seat.agree(stage);
             return Ok(Rest::Idle);
         }
         self.dial(cx, now);
@@ -206,9 +209,7 @@ impl<T: Transport> Connection<T> {
         }
         let read = self.read(cx, now)?;
         self.admit(cx);
-        if stage == Stage::Draining {
-            self.stop(now);
-        }
+        self.stop(stage, now);
         let answered = self.answers(cx, now);
         let shared = self.share(cx, now);
         self.pass_time(now)?;
@@ -320,16 +321,29 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Tells the relay that the server stops, once it has taken what the client had sent.
-    fn stop(&mut self, now: Now) {
-        let since = *self.stopping.get_or_insert(now.mono);
-        if self.told || !self.is_open() || now.mono < since + LAST_WORDS_MS {
-            return;
+    /// Tells the relay that the server stops, once it has taken what the client had sent, and all others have.
+    fn stop(&mut self, stage: Stage, now: Now) {
+        match stage {
+            Stage::Serving | Stage::Ended => {}
+            Stage::Draining => {
+                let since = *self.stopping.get_or_insert(now.mono);
+                if now.mono >= since + LAST_WORDS_MS || !self.is_open() {
+                    self.finished = true;
+                    self.parts.seat.agree(stage);
+                }
+            }
+            Stage::Halted => {
+                self.finished = true;
+                self.parts.seat.agree(stage);
+            }
+            Stage::Leaving if self.is_open() && !self.told => {
+                self.told = true;
+                let (relay, mut both) = self.relay();
+                let step = relay.shutdown(&mut both);
+                self.obey(step);
+            }
+            Stage::Leaving => {}
         }
-        self.told = true;
-        let (relay, mut both) = self.relay();
-        let step = relay.shutdown(&mut both);
-        self.obey(step);
     }
 
     /// The next moment at which there is something to do.
@@ -342,7 +356,7 @@ impl<T: Transport> Connection<T> {
             return line;
         }
         let (relay, stop) = match self.is_open() {
-            true => (self.parts.relay.due(), self.stopping.filter(|_| !self.told)),
+            true => (self.parts.relay.due(), self.stopping.filter(|_| !self.finished)),
             false => (None, None),
         };
         let stop = stop.map(|since| since + LAST_WORDS_MS);

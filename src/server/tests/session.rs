@@ -1,5 +1,8 @@
 //! STOMP over both transports: what only sockets can show.
 
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+
 use super::client::{frame, Stomp, BINARY, PING, PONG, TEXT};
 use super::*;
 
@@ -244,6 +247,58 @@ async fn a_stopping_server_finishes_what_it_received() {
     assert_eq!(server.hosts().default.queue_length("/queue/a"), Some(200));
     drop(idle);
     assert_eq!(server.stats().sessions, 0);
+}
+
+/// The numbers in `octets` that stand between `before` and the end of their line.
+fn numbers(octets: &[u8], before: &str) -> BTreeSet<u32> {
+    let text = String::from_utf8_lossy(octets);
+    let lines = text.lines().filter_map(|line| line.strip_prefix(before));
+    lines.map(|number| number.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_a_stopping_server_still_takes_reaches_who_is_subscribed() {
+    let server = start(settings()).await;
+    let mut reader = Stomp::connect(server.tcp_address().unwrap()).await;
+    let subscribe = b"SUBSCRIBE\nid:s\ndestination:/topic/load\nreceipt:there\n\n\0";
+    reader.http.write(subscribe).await;
+    assert!(reader.receive().await.starts_with("RECEIPT\n"));
+
+    let writer = Stomp::connect(server.tcp_address().unwrap()).await;
+    // Threads of their own: the server shall never find that there is nothing to read for the moment.
+    let socket = writer.http.socket.into_std().unwrap();
+    socket.set_nonblocking(false).unwrap();
+    let (mut flood, mut octets) = (socket.try_clone().unwrap(), socket);
+    let flooding = std::thread::spawn(move || {
+        for batch in 0.. {
+            let send = |number| format!("SEND\ndestination:/topic/load\nnumber:{number}\nreceipt:{number}\n\n\0");
+            let batch: String = (batch * 100..(batch + 1) * 100).map(send).collect();
+            if flood.write_all(batch.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let receipts = std::thread::spawn(move || {
+        let mut receipts = Vec::new();
+        // It may end with a reset, since it never pauses; what came before counts.
+        let _ = octets.read_to_end(&mut receipts);
+        receipts
+    });
+    let reading = tokio::spawn(async move {
+        assert!(reader.receive().await.starts_with("MESSAGE\n"));
+        reader.http.rest().await
+    });
+    while server.stats().frames_in < 100 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    server.stop().await;
+    flooding.join().unwrap();
+    let receipted = numbers(&receipts.join().unwrap(), "receipt-id:");
+    let mut given = numbers(&reading.await.unwrap(), "number:");
+    given.insert(0);
+    assert!(receipted.len() > 100, "{}", receipted.len());
+    let nobody_got: Vec<_> = receipted.difference(&given).collect();
+    assert!(nobody_got.is_empty(), "{} of {}", nobody_got.len(), receipted.len());
 }
 
 #[tokio::test]
