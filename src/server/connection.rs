@@ -179,19 +179,22 @@ impl<T: Transport> Connection<T> {
             }
             let replies = self.transport.replies_waiting() > REPLIES_WAITING;
             if frames >= most || octets >= TURN_OCTETS || replies {
-                self.pace.read(&self.parts.quiet, false, now);
+                // There is more, whatever it is.
+                self.pace.read(&self.parts.quiet, frames.max(most), now);
                 return Ok(Rest::Spent);
             }
-            frames += 1;
             match self.transport.poll_input(cx) {
                 // Beats alone are in no hurry.
                 Poll::Pending if octets == 0 => return Ok(Rest::Idle),
                 Poll::Pending => {
-                    self.pace.read(&self.parts.quiet, true, now);
+                    self.pace.read(&self.parts.quiet, frames, now);
                     return Ok(Rest::Idle);
                 }
-                Poll::Ready(Input::Octets) => octets += self.execute(now),
-                Poll::Ready(Input::Beat) => {}
+                Poll::Ready(Input::Octets) => {
+                    octets += self.execute(now);
+                    frames += 1;
+                }
+                Poll::Ready(Input::Beat) => frames += 1,
                 Poll::Ready(Input::Ended(Ended::HalfClosed)) if octets > 0 => {
                     // It may still read the receipts of what it has just sent.
                     self.write(cx, now)?;

@@ -12,8 +12,10 @@ use crate::broker::Now;
 const LONG: usize = 128;
 /// Frames of a turn beside a client that says little: about 25 microseconds of work.
 const SHORT: usize = 24;
-/// Who had nothing to read for this long says little.
+/// Who had nothing to read for this long, and then no more frames than these, says little. A flood that the machine has
+/// held up comes back with more.
 const SILENT_MS: u64 = 5;
+const FEW: usize = 4;
 /// So long turns stay short: with 50 messages a second from all quiet clients together, none meets a long one.
 const SHORT_FOR_MS: u64 = 20;
 
@@ -52,10 +54,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The connection has read; `all` if nothing is left.
-    pub(super) fn read(&mut self, quiet: &Quiet, all: bool, now: Now) {
+    /// The connection has read so many frames, or would if its turn were longer.
+    pub(super) fn read(&mut self, quiet: &Quiet, frames: usize, now: Now) {
         let silent = self.last.is_none_or(|last| now.mono >= last + SILENT_MS);
-        if silent && all {
+        if silent && frames <= FEW {
             quiet.came(now);
         }
         self.last = Some(now.mono);
@@ -74,7 +76,7 @@ mod tests {
     fn turns_are_long_until_a_quiet_client_comes_and_short_for_a_while_after() {
         let quiet = Quiet::default();
         assert_eq!(quiet.frames(at(0)), LONG);
-        Pace::default().read(&quiet, true, at(0));
+        Pace::default().read(&quiet, FEW, at(0));
         assert_eq!(quiet.frames(at(0)), SHORT);
         assert_eq!(quiet.frames(at(SHORT_FOR_MS)), SHORT);
         assert_eq!(quiet.frames(at(SHORT_FOR_MS + 1)), LONG);
@@ -84,19 +86,19 @@ mod tests {
     fn a_client_that_talks_all_the_time_is_not_quiet() {
         let quiet = Quiet::default();
         let mut pace = Pace::default();
-        pace.read(&quiet, true, at(0));
+        pace.read(&quiet, 1, at(0));
         for now in 1..100 {
-            pace.read(&quiet, true, at(now));
+            pace.read(&quiet, 1, at(now));
         }
         assert_eq!(quiet.frames(at(100)), LONG);
-        pace.read(&quiet, true, at(99 + SILENT_MS));
+        pace.read(&quiet, 1, at(99 + SILENT_MS));
         assert_eq!(quiet.frames(at(99 + SILENT_MS)), SHORT);
     }
 
     #[test]
-    fn one_that_comes_with_more_than_a_turn_is_no_quiet_one() {
+    fn one_that_comes_back_with_much_is_no_quiet_one() {
         let quiet = Quiet::default();
-        Pace::default().read(&quiet, false, at(0));
+        Pace::default().read(&quiet, FEW + 1, at(0));
         assert_eq!(quiet.frames(at(0)), LONG);
     }
 }
