@@ -19,6 +19,7 @@ use super::clock::Clock;
 use super::ending::{Ending, Flushed, Over};
 use super::roster::{Seat, Stage};
 use super::stats::Counters;
+use super::stopping::Stopping;
 use super::transport::{Ended, Input, Transport};
 use super::turns::{Pace, Quiet};
 
@@ -28,11 +29,6 @@ const TURN_OCTETS: usize = 64 << 10;
 const TURN_BATCHES: usize = 4;
 /// Pongs may fill the output of a client that reads nothing up to this; then its input waits.
 const REPLIES_WAITING: usize = 16 << 10;
-/// What a client sent before the server stopped may take this long to be seen here.
-const LAST_WORDS_MS: u64 = 50;
-/// How long a stopping server reads on from a client that never pauses.
-const MOST_WORDS_MS: u64 = 1_000;
-
 /// What a connection is made of besides its transport.
 pub(super) struct Parts {
     pub(super) session: Session,
@@ -60,17 +56,6 @@ pub(super) struct Connection<T> {
     spoke: bool,
 }
 
-/// What a connection knows of the server's end.
-enum Stopping {
-    No,
-    /// Since then the client may finish its sentence.
-    Since(u64),
-    /// It has finished it.
-    Finished,
-    /// The session has been told.
-    Told,
-}
-
 /// What keeps a part of the turn from going on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
@@ -93,7 +78,7 @@ impl<T: Transport> Connection<T> {
             parts,
             pace: Pace::default(),
             ending,
-            stopping: Stopping::No,
+            stopping: Stopping::default(),
             spoke: false,
         }
     }
@@ -274,47 +259,21 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Does what a stopping server asks of a session: to execute what its client had sent, to say so, and to say good-bye
-    /// when all others have executed theirs, which may be for this one.
+    /// Does what a stopping server asks of a session.
     fn stop(&mut self, stage: Stage, read: Rest, now: Now) {
-        match stage {
-            Stage::Serving | Stage::Ended => {}
-            Stage::Draining => {
-                let since = match self.stopping {
-                    Stopping::No => now.mono,
-                    Stopping::Since(since) => since,
-                    Stopping::Finished | Stopping::Told => return,
-                };
-                let patience = match read {
-                    Rest::Spent => MOST_WORDS_MS,
-                    Rest::Idle | Rest::Held => LAST_WORDS_MS,
-                };
-                self.stopping = Stopping::Since(since);
-                if now.mono >= since + patience || !self.is_open() {
-                    self.stopping = Stopping::Finished;
-                    self.parts.seat.agree(stage);
-                }
-            }
-            Stage::Halted => {
-                self.stopping = Stopping::Finished;
-                self.parts.seat.agree(stage);
-            }
-            Stage::Leaving if self.is_open() && !matches!(self.stopping, Stopping::Told) => {
-                self.stopping = Stopping::Told;
-                let step = self.parts.session.shutdown(now);
-                self.obey(step);
-            }
-            Stage::Leaving => {}
+        let seat = &mut self.parts.seat;
+        if !self.ending.is_open() {
+            seat.agree(stage);
+        } else if self.stopping.go_along(seat, stage, read == Rest::Spent, now.mono) {
+            let step = self.parts.session.shutdown(now);
+            self.obey(step);
         }
     }
 
     /// The next moment at which [`Connection::pass_time`] has something to do.
     fn due(&self) -> Option<u64> {
         let session = self.parts.session.deadline().filter(|_| self.is_open());
-        let stop = match self.stopping {
-            Stopping::Since(since) => Some(since + LAST_WORDS_MS),
-            Stopping::No | Stopping::Finished | Stopping::Told => None,
-        };
+        let stop = self.stopping.due().filter(|_| self.is_open());
         [session, stop, self.ending.due()].into_iter().flatten().min()
     }
 

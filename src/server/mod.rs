@@ -30,6 +30,7 @@ pub(crate) mod origin;
 mod roster;
 pub mod settings;
 mod stats;
+mod stopping;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ use crate::server::connection::Timer;
 use crate::server::ending::{Ending, Flushed, Over};
 use crate::server::roster::{Seat, Stage};
 use crate::server::stats::Counters;
+use crate::server::stopping::Stopping;
 use crate::server::tcp::Tcp;
 use crate::server::transport::Transport;
 use crate::session::{Authentication, Close, Credentials, Verdict};
@@ -34,8 +35,6 @@ use super::dial::dial;
 use super::trunk::Bell;
 use super::Behind;
 
-/// What a client sent before the server stopped may take this long to be seen here.
-const LAST_WORDS_MS: u64 = 50;
 /// What a relayed connection is made of besides its transport.
 pub(in crate::server) struct Parts {
     pub(in crate::server) relay: Relay,
@@ -65,10 +64,8 @@ pub(in crate::server) struct Connection<T> {
     ending: Ending,
     /// When a client that is not read is looked after.
     look: Option<u64>,
-    /// Since when the server stops; whether what the client had sent is taken; and whether the relay has been told.
-    stopping: Option<u64>,
-    finished: bool,
-    told: bool,
+    /// The server stops.
+    stopping: Stopping,
     /// The client's side is over, and why; the broker is being told.
     over: Option<&'static str>,
     /// The client has sent a frame.
@@ -139,9 +136,7 @@ impl<T: Transport> Connection<T> {
             parts,
             ending,
             look: None,
-            stopping: None,
-            finished: false,
-            told: false,
+            stopping: Stopping::default(),
             over: None,
             spoke: false,
             bell,
@@ -321,28 +316,15 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Tells the relay that the server stops, once it has taken what the client had sent, and all others have.
+    /// Does what a stopping server asks of a session.
     fn stop(&mut self, stage: Stage, now: Now) {
-        match stage {
-            Stage::Serving | Stage::Ended => {}
-            Stage::Draining => {
-                let since = *self.stopping.get_or_insert(now.mono);
-                if now.mono >= since + LAST_WORDS_MS || !self.is_open() {
-                    self.finished = true;
-                    self.parts.seat.agree(stage);
-                }
-            }
-            Stage::Halted => {
-                self.finished = true;
-                self.parts.seat.agree(stage);
-            }
-            Stage::Leaving if self.is_open() && !self.told => {
-                self.told = true;
-                let (relay, mut both) = self.relay();
-                let step = relay.shutdown(&mut both);
-                self.obey(step);
-            }
-            Stage::Leaving => {}
+        let seat = &mut self.parts.seat;
+        if !self.ending.is_open() {
+            seat.agree(stage);
+        } else if self.stopping.go_along(seat, stage, false, now.mono) {
+            let (relay, mut both) = self.relay();
+            let step = relay.shutdown(&mut both);
+            self.obey(step);
         }
     }
 
@@ -356,10 +338,9 @@ impl<T: Transport> Connection<T> {
             return line;
         }
         let (relay, stop) = match self.is_open() {
-            true => (self.parts.relay.due(), self.stopping.filter(|_| !self.finished)),
+            true => (self.parts.relay.due(), self.stopping.due()),
             false => (None, None),
         };
-        let stop = stop.map(|since| since + LAST_WORDS_MS);
         let look = self.look.filter(|_| self.is_open());
         [relay, stop, line, look, self.ending.due()].into_iter().flatten().min()
     }
