@@ -6,6 +6,7 @@ mod connection;
 mod dial;
 mod system;
 mod trunk;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

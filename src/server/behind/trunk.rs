@@ -1,22 +1,17 @@
 //! The shared connection: made at the start, made again for ever, and never held up by who reads from it.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::{sleep, sleep_until, Instant};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
 
-use crate::broker::FrameSink;
 use crate::relay::{self, Backoff, Lost, Trunk};
 use crate::server::clock::Clock;
-use crate::server::connection::Timer;
-use crate::server::tcp::Tcp;
-use crate::server::transport::{Input, Transport};
-use crate::stomp::Decoder;
 
 use super::dial::dial;
+use super::wire::{until_lost, Turn, Wire};
 use super::Behind;
 
 /// Frames of the broker taken in one turn.
@@ -57,7 +52,7 @@ pub(super) async fn serve(behind: Arc<Behind>, clock: Clock, seed: u64) {
         let mut at_once = false;
         match dial(Arc::clone(&behind.shared)).await {
             Ok((socket, _)) => {
-                let mut line = Line::new(&behind, Tcp::new(socket), clock);
+                let mut line = Line::new(&behind, socket, clock);
                 let why = line.talk(&bell).await;
                 let was_up = line.trunk.is_up();
                 let after = line.trunk.lost(&why, clock.now().mono);
@@ -82,59 +77,46 @@ pub(super) async fn serve(behind: Arc<Behind>, clock: Clock, seed: u64) {
 struct Line<'a> {
     behind: &'a Behind,
     clock: Clock,
-    tcp: Tcp,
-    decoder: Decoder,
+    wire: Wire,
     trunk: Trunk,
-    out: Vec<u8>,
 }
 
 impl<'a> Line<'a> {
-    fn new(behind: &'a Behind, tcp: Tcp, clock: Clock) -> Line<'a> {
+    fn new(behind: &'a Behind, socket: TcpStream, clock: Clock) -> Line<'a> {
         let mut out = Vec::new();
         let trunk = Trunk::new(Arc::clone(&behind.shared), &mut out, clock.now().mono);
         Line {
             behind,
             clock,
-            tcp,
-            decoder: Decoder::new(behind.shared.settings.limits()),
+            wire: Wire::new(socket, behind.shared.settings.limits(), out),
             trunk,
-            out,
         }
     }
 
     /// Until the connection is lost.
     async fn talk(&mut self, bell: &Bell) -> Lost {
-        let mut timer = Timer {
-            sleep: pin!(sleep_until(Instant::now())),
-            armed: None,
-        };
-        poll_fn(|cx| {
-            let now = self.clock.now();
+        let clock = self.clock;
+        until_lost(&clock, |cx, now| {
             bell.sleeps(cx);
-            match self.turn(cx, now.mono) {
-                Err(why) => Poll::Ready(why),
-                Ok(true) => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Ok(false) => {
-                    timer.arm(self.trunk.due(), now, &self.clock, cx);
-                    Poll::Pending
-                }
-            }
+            self.turn(cx, now)
         })
         .await
     }
 
-    /// Reads, subscribes, beats, writes; whether there is more to do at once.
-    fn turn(&mut self, cx: &mut Context<'_>, now: u64) -> Result<bool, Lost> {
+    /// Reads, subscribes, beats, writes.
+    fn turn(&mut self, cx: &mut Context<'_>, now: u64) -> Result<Turn, Lost> {
         let more = self.read(cx, now)?;
-        if let Some(why) = self.trunk.advance(&mut self.out, now) {
+        if let Some(why) = self.trunk.advance(&mut self.wire.out, now) {
             return Err(why);
         }
-        self.trunk.go_on(&mut self.out, now);
-        self.write(cx, now)?;
-        Ok(more)
+        self.trunk.go_on(&mut self.wire.out, now);
+        if self.wire.write(cx)? {
+            self.trunk.sent(now);
+        }
+        Ok(match more {
+            true => Turn::Again,
+            false => Turn::Until(self.trunk.due()),
+        })
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: u64) -> Result<bool, Lost> {
@@ -143,14 +125,12 @@ impl<'a> Line<'a> {
             if given >= TURN_DELIVERIES {
                 break;
             }
-            match self.tcp.poll_input(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Input::Octets) => {
-                    self.trunk.heard(now);
-                    given += self.hear(now)?;
-                }
-                Poll::Ready(Input::Beat) => {}
-                Poll::Ready(Input::Ended(_)) => return Err(Lost::Closed),
+            let Poll::Ready(octets) = self.wire.poll_octets(cx) else {
+                return Ok(false);
+            };
+            if octets? {
+                self.trunk.heard(now);
+                given += self.hear(now)?;
             }
         }
         Ok(true)
@@ -158,42 +138,14 @@ impl<'a> Line<'a> {
 
     /// Takes the first frame of the broker's input, if it ends there; how many were given it.
     fn hear(&mut self, now: u64) -> Result<usize, Lost> {
-        let input = self.tcp.input();
-        let mut rest = input;
         let was_up = self.trunk.is_up();
-        let given = match self.decoder.decode(&mut rest) {
-            Ok(Some(frame)) => self.trunk.receive(&frame, now)?,
-            Ok(None) => {
-                rest = &[];
-                0
-            }
-            Err(error) => return Err(Lost::Broken(error.to_string())),
-        };
-        let used = input.len() - rest.len();
-        self.tcp.consume(used);
-        self.decoder.release();
+        let heard = self.wire.hear(|frame, _| self.trunk.receive(frame, now))?;
+        let given = heard.transpose()?.unwrap_or_default();
         if self.trunk.is_up() && !was_up {
-            let (version, limits) = self.trunk.version();
-            self.decoder.agree(version, limits, false);
+            self.wire.agree(self.trunk.version());
             let settings = &self.behind.shared.settings;
             tracing::info!(topics = ?settings.shared_topics, "the connection for shared subscriptions is there");
         }
         Ok(given)
-    }
-
-    fn write(&mut self, cx: &mut Context<'_>, now: u64) -> Result<(), Lost> {
-        if !self.out.is_empty() {
-            self.tcp.frame(&[&self.out], true);
-            self.out.clear();
-        }
-        let before = self.tcp.accepted();
-        let outcome = self.tcp.poll_flush(cx);
-        if self.tcp.accepted() != before {
-            self.trunk.sent(now);
-        }
-        match outcome {
-            Poll::Ready(Err(error)) => Err(Lost::Broken(error.kind().to_string())),
-            _ => Ok(()),
-        }
     }
 }
