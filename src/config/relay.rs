@@ -110,21 +110,8 @@ const SHARED_TOPICS: Own<Config> = Own {
     allowed: "a list of beginnings: [\"/topic/\"]; [] for none; none of queues or users",
     write: |config, value| {
         let given = items(value)?;
-        for beginning in &given {
-            let private = [
-                "/queue",
-                "/amq/queue",
-                "/reply-queue",
-                "/temp-queue",
-                "/temp-topic",
-                "/user",
-            ];
-            if beginning.is_empty() || private.iter().any(|private| beginning.starts_with(private)) {
-                return Err(format!("{} is not for topics", quoted(beginning)));
-            }
-        }
-        config.settings.relay.shared_topics = given;
-        Ok(())
+        let shared = config.settings.relay.share(given);
+        shared.map_err(|wrong| format!("{} is not for topics", quoted(&wrong)))
     },
     show: |config| list(&config.settings.relay.shared_topics),
 };

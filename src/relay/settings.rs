@@ -133,6 +133,37 @@ impl Settings {
         !self.shared_topics.is_empty() && (own(&self.client_login) || own(&self.client_passcode))
     }
 
+    /// Has clients share subscriptions to what begins so.
+    ///
+    /// # Errors
+    /// The first that is empty, or cannot be shared: nothing is changed.
+    pub fn share(&mut self, beginnings: Vec<String>) -> Result<(), String> {
+        let wrong = |beginning: &&String| beginning.is_empty() || Settings::is_for_one(beginning);
+        match beginnings.iter().find(wrong) {
+            Some(wrong) => Err(wrong.clone()),
+            None => {
+                self.shared_topics = beginnings;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a destination that begins so is for one session, or shares messages out: many must not have one subscription
+    /// to it.
+    pub(super) fn is_for_one(beginning: &str) -> bool {
+        const FORMS: [&str; 6] = [
+            "/queue/",
+            "/amq/queue/",
+            "/reply-queue/",
+            "/temp-queue/",
+            "/temp-topic/",
+            "/user/",
+        ];
+        FORMS
+            .iter()
+            .any(|form| beginning.starts_with(form) || form.strip_suffix('/') == Some(beginning))
+    }
+
     /// What is borne of a broker's silence. TCP cannot be asked whether it lives.
     pub fn tolerance(&self) -> Tolerance {
         Tolerance {

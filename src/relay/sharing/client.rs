@@ -316,23 +316,14 @@ fn is_shareable(frame: &Frame<'_>, destination: &str, shared: &Shared) -> bool {
     topics.iter().any(|topic| destination.starts_with(topic.as_str()))
         && frame.headers.lines().iter().all(plain)
         && !is_special(destination)
-        && !users::is_user(destination)
+        && !Settings::is_for_one(destination)
         && users::owner(destination).is_none()
         && destination != shared.settings.user_broadcast
 }
 
-/// What some broker takes for a pattern, written out or as `%2A`, for several destinations, or for one with options; and
-/// what is not for many.
+/// What some broker takes for a pattern, written out or as `%2A`, for several destinations, or for one with options.
 fn is_special(destination: &str) -> bool {
-    const QUEUES: [&str; 5] = [
-        "/queue/",
-        "/amq/queue/",
-        "/reply-queue/",
-        "/temp-queue/",
-        "/temp-topic/",
-    ];
     destination.contains(['*', '#', '>', ',', '?', '%', '{', '['])
-        || QUEUES.iter().any(|queue| destination.starts_with(queue))
 }
 
 fn overrun(settings: &Settings) -> Fault {
