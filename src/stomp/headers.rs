@@ -139,9 +139,14 @@ pub fn unescape(text: &str) -> Cow<'_, str> {
 
 /// Whether `text`, a name or value, stands in a frame of every version as it is.
 pub fn is_plain(text: &str) -> bool {
-    // Without an early exit, 32 octets at a time: most texts hold nothing special.
-    let special = |octet| is_special(octet, Version::V1_2);
-    !text.bytes().fold(false, |found, octet| found | special(octet))
+    !holds_special(text.as_bytes(), Version::V1_2)
+}
+
+/// Without an early exit, 32 octets at a time: most names and values hold nothing special.
+fn holds_special(octets: &[u8], version: Version) -> bool {
+    octets
+        .iter()
+        .fold(false, |found, &octet| found | is_special(octet, version))
 }
 
 /// Appends `value`, escaped for a peer that speaks `version`.
@@ -150,11 +155,7 @@ pub fn is_plain(text: &str) -> bool {
 /// write it. 1.1 does not define `\r`; it is sent all the same, because a bare CR is refused by more clients than the escape.
 pub fn escape_into(out: &mut Vec<u8>, value: &str, version: Version) {
     let mut rest = value.as_bytes();
-    // Without an early exit, 32 octets at a time: most values hold nothing special.
-    if !rest
-        .iter()
-        .fold(false, |found, &octet| found | is_special(octet, version))
-    {
+    if !holds_special(rest, version) {
         out.extend_from_slice(rest);
         return;
     }
